@@ -1,0 +1,42 @@
+"""Every error nearline raises on purpose.
+
+::
+
+    NearlineError
+    ├── ConfigError       the configuration is wrong; the message starts with the key's path
+    ├── DataError         the input data are wrong; the message names the file, column or row
+    ├── ModelError        a saved model cannot be read, or does not fit what is asked of it
+    └── MissingExtraError an optional dependency is absent; the message is the command that installs it
+
+Each message says what was expected, what was found and, where it is known, how to put it right.
+One entity that cannot be fitted is not an error but a value (`nearline.posterior.Status`).
+"""
+
+from typing import final
+
+
+class NearlineError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+@final
+class ConfigError(NearlineError):
+    """A configuration that cannot be used."""
+
+
+@final
+class DataError(NearlineError):
+    """Input data that cannot be used."""
+
+
+@final
+class ModelError(NearlineError):
+    """A model that cannot be read, or does not fit the request."""
+
+
+@final
+class MissingExtraError(NearlineError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        super().__init__(f"{purpose} needs an optional part: pip install 'nearline[{extra}]'")
