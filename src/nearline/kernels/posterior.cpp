@@ -40,7 +40,7 @@ T* read(nb::handle owner, const char* name, int64_t expected = -1) {
 }
 
 int64_t length(nb::handle owner, const char* name) {
-  return static_cast<int64_t>(nb::len(owner.attr(name)));
+  return static_cast<int64_t>(nb::len(nb::object(owner.attr(name))));
 }
 
 void require_ascending(const int64_t* start, int64_t n, int64_t end, const char* name) {
