@@ -15,7 +15,10 @@ inline int64_t block_size(const Blocks& blocks, int64_t e) {
 // Packed upper triangle of dimension d <-> padded square with a unit diagonal in the padding.
 void unpack(const double* packed, int64_t d, int64_t dp, double* square) {
   std::fill(square, square + dp * dp, 0.0);
-  for (int64_t i = 0; i < d; packed += d - i, ++i) std::copy(packed, packed + (d - i), square + i * dp + i);
+  for (int64_t i = 0; i < d; packed += d - i, ++i) {
+    std::copy(packed, packed + (d - i), square + i * dp + i);
+    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = packed[j - i];
+  }
   for (int64_t i = d; i < dp; ++i) square[i * dp + i] = 1.0;
 }
 
@@ -140,7 +143,8 @@ void gather_scalars(const UpdateJob& job, Entity& e, Workspace& ws) {
 }
 
 void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
-  e.x = ws.get(kX, e.n * e.mp);
+  e.x = ws.get(kX, e.np * e.mp);
+  std::fill(e.x + e.n * e.mp, e.x + e.np * e.mp, 0.0);
   for (int64_t i = 0; i < e.n; ++i) {
     double* to = e.x + i * e.mp;
     const int64_t row = ws.row[static_cast<size_t>(i)];
@@ -215,7 +219,7 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
     return;
   }
   double* h = ws.get(kHessian, e.mp * e.mp);
-  assemble_hessian(e, e.curvature, ws.get(kWeightedX, e.n * e.mp), h);
+  assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
   if (!compact) return pack(h, e.m, e.mp, packed);
   for (int64_t i = 0; i < e.m; ++i) {
@@ -299,7 +303,7 @@ bool open_belief(const Blocks& blocks, int64_t e, Workspace& ws, bool factor, Be
   if (!factor) return true;
   belief.u = ws.get(kHessian, belief.dp * belief.dp);
   unpack(blocks.precision + (blocks.shared ? 0 : blocks.packed_start[e]), belief.d, belief.dp, belief.u);
-  return cholesky(belief.u, belief.dp);
+  return cholesky(belief.u, belief.dp, ws.get(kPanel, kBlock * belief.dp));
 }
 
 // Row `row` as a vector over the block, padded with zeros. False if a feature lies outside the block.
@@ -363,9 +367,10 @@ void invert(const Belief& belief, Workspace& ws, double* inverse) {
   double* half = ws.get(kXt, dp * dp);   // U'^-1, lower triangular
   std::fill(half, half + dp * dp, 0.0);
   for (int64_t j = 0; j < dp; ++j) half[j * dp + j] = 1.0;
-  solve_transposed_many(belief.u, dp, half, dp);
+  double* panel = ws.get(kPanel, kBlock * dp);
+  solve_transposed_many(belief.u, dp, half, dp, panel);
   std::fill(inverse, inverse + dp * dp, 0.0);
-  add_symmetric_product(inverse, dp, half, half, dp);
+  add_gram(inverse, dp, half, dp, nullptr, panel);
 }
 
 void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt, Workspace& ws) {
@@ -403,7 +408,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   const Places places(job.rows, job.beliefs, e, ws);
   const int64_t begin = job.rows.row_start[e], n = job.rows.row_start[e + 1] - begin;
   double *x = ws.get(kX, belief.dp), *vt = ws.get(kStep, belief.dp);
-  double* whitened = ws.get(kWeightedX, std::max<int64_t>(1, n) * belief.dp);
+  double* whitened = ws.get(kWhitened, std::max<int64_t>(1, n) * belief.dp);
   std::fill(vt, vt + belief.dp, 0.0);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t row = job.rows.row ? job.rows.row[begin + i] : begin + i;
@@ -474,11 +479,14 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   const double* packed = job.evidence.precision + job.evidence.packed_start[e];
   for (int64_t i = 0; i < have; ++i) {
     shift[place(i)] += keep * job.evidence.mean[from + i];
-    for (int64_t k = i; k < have; ++k) p[place(i) * dp + place(k)] += keep * *packed++;
+    for (int64_t k = i; k < have; ++k, ++packed) {
+      p[place(i) * dp + place(k)] += keep * *packed;
+      if (k != i) p[place(k) * dp + place(i)] += keep * *packed;
+    }
   }
   pack(p, d, dp, job.belief.precision + job.belief.packed_start[e]);
   std::copy(p, p + dp * dp, u);
-  if (!cholesky(u, dp)) return kNotPositiveDefinite;
+  if (!cholesky(u, dp, ws.get(kPanel, kBlock * dp))) return kNotPositiveDefinite;
   solve_transposed(u, dp, shift);
   solve_upper(u, dp, shift);
   std::copy(shift, shift + d, mean);

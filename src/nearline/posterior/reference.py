@@ -41,12 +41,13 @@ def update(
         gradient, hessian = gradient_and_hessian(b, belief, x, y, w, o, outcome)
         step = np.linalg.solve(hessian, gradient)
         before, length = objective(b, belief, x, y, w, o, outcome), 1.0
-        while objective(b - length * step, belief, x, y, w, o, outcome) > before and length > 1e-10:
-            length /= 2.0
-        small = float(gradient @ step) < 1e-16
-        b = b - (step if small else length * step)
-        if small:
+        if float(gradient @ step) < 1e-24:
             break
+        # Near the optimum the objective cannot resolve the gain any more, and full steps are safe.
+        near = float(gradient @ step) < 1e-6
+        while not near and objective(b - length * step, belief, x, y, w, o, outcome) > before:
+            length /= 2.0
+        b = b - length * step
     hessian = gradient_and_hessian(b, belief, x, y, w, o, outcome)[1]
     return Gaussian(b, np.diag(hessian).copy() if belief.is_diagonal else hessian)
 
