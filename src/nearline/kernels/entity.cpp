@@ -272,7 +272,7 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
 }  // namespace
 
 void run_update(const UpdateJob& job, int64_t from, int64_t to) {
-  Workspace ws;
+  static thread_local Workspace ws;   // kept between calls: a single update would else spend its time here
   for (int64_t e = from; e < to; ++e) {
     const Status status = update_entity(job, e, ws, job.steps[e]);
     if (status != kLearned || job.steps[e] == 0) copy_prior(job, e);
@@ -437,19 +437,29 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   return kLearned;
 }
 
-Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
-  const int64_t d = block_size(job.belief, e), dp = padded(d);
-  const int32_t* column = job.belief.column ? job.belief.column + job.belief.start[e] : nullptr;
-  const auto at = [&](int64_t j) { return column ? static_cast<int64_t>(column[j]) : j; };
-  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
-  const double keep = job.keep ? job.keep[e] : 1.0;
+// Column j of a block that begins at `from` in blocks.column.
+int64_t column_at(const Blocks& blocks, int64_t from, int64_t j) {
+  return blocks.column ? blocks.column[from + j] : j;
+}
+
+// ws.place: where the columns of the evidence lie in the belief's block. False if one is not there.
+bool place_evidence(const Blocks& evidence, const Blocks& belief, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(belief, e), from = evidence.start[e], have = evidence.start[e + 1] - from;
   ws.place.resize(static_cast<size_t>(have));
   for (int64_t i = 0, j = 0; i < have; ++i, ++j) {   // both ascending
-    const int64_t wanted = job.evidence.column ? job.evidence.column[from + i] : i;
-    while (j < d && at(j) != wanted) ++j;
-    if (j == d) return kFeatureOutsideBlock;
+    while (j < d && column_at(belief, belief.start[e], j) != column_at(evidence, from, i)) ++j;
+    if (j == d) return false;
     ws.place[static_cast<size_t>(i)] = static_cast<int32_t>(j);
   }
+  return true;
+}
+
+Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(job.belief, e), dp = padded(d);
+  const auto at = [&](int64_t j) { return column_at(job.belief, job.belief.start[e], j); };
+  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
+  const double keep = job.keep ? job.keep[e] : 1.0;
+  if (!place_evidence(job.evidence, job.belief, e, ws)) return kFeatureOutsideBlock;
   const auto place = [&](int64_t i) { return static_cast<int64_t>(ws.place[static_cast<size_t>(i)]); };
   double *mean = job.belief.mean + job.belief.start[e], *shift = ws.get(kStep, dp), *own = ws.get(kPriorMean, dp);
   std::fill(shift, shift + dp, 0.0);
@@ -493,7 +503,56 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   return is_finite(mean, d) ? kLearned : kNotFinite;
 }
 
+// The reverse: evidence = belief - prior, in natural form, over the columns of the evidence.
+Status extract_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(job.belief, e), dp = padded(d), start = job.belief.start[e];
+  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
+  if (!place_evidence(job.evidence, job.belief, e, ws)) return kFeatureOutsideBlock;
+  const auto at = [&](int64_t j) { return column_at(job.belief, start, j); };
+  const auto place = [&](int64_t i) { return static_cast<int64_t>(ws.place[static_cast<size_t>(i)]); };
+  const double* mean = job.belief.mean + start;
+  if (!job.belief.full) {
+    const double* precision = job.belief.precision + start;
+    for (int64_t i = 0; i < have; ++i) {
+      const int64_t j = place(i), c = at(j);
+      job.evidence.precision[from + i] = precision[j] - job.prior.precision[c];
+      job.evidence.mean[from + i] = precision[j] * mean[j] - job.prior.precision[c] * job.prior.mean[c];
+    }
+    return kLearned;
+  }
+  // shift - prior shift = (P - P0) m + P0 (m - m0)
+  double *extra = ws.get(kPrior, dp * dp), *p0 = ws.get(kHessian, dp * dp), *shift = ws.get(kStep, dp);
+  double *padded_mean = ws.get(kMean, dp), *moved = ws.get(kPriorMean, dp), *out = ws.get(kGradient, dp);
+  unpack(job.belief.precision + job.belief.packed_start[e], d, dp, extra);
+  if (job.prior.full) {
+    unpack(job.prior.precision, d, dp, p0);
+  } else {
+    std::fill(p0, p0 + dp * dp, 0.0);
+    for (int64_t j = 0; j < dp; ++j) p0[j * dp + j] = j < d ? job.prior.precision[at(j)] : 1.0;
+  }
+  for (int64_t k = 0; k < dp * dp; ++k) extra[k] -= p0[k];
+  std::fill(padded_mean, padded_mean + dp, 0.0);
+  std::fill(moved, moved + dp, 0.0);
+  for (int64_t j = 0; j < d; ++j) {
+    padded_mean[j] = mean[j];
+    moved[j] = mean[j] - job.prior.mean[at(j)];
+  }
+  multiply_symmetric(extra, dp, padded_mean, shift);
+  multiply_symmetric(p0, dp, moved, out);
+  double* packed = job.evidence.precision + job.evidence.packed_start[e];
+  for (int64_t i = 0; i < have; ++i) {
+    job.evidence.mean[from + i] = shift[place(i)] + out[place(i)];
+    for (int64_t k = i; k < have; ++k) *packed++ = extra[place(i) * dp + place(k)];
+  }
+  return kLearned;
+}
+
 }  // namespace
+
+void run_extract(const CompleteJob& job, int64_t from, int64_t to) {
+  Workspace ws;
+  for (int64_t e = from; e < to; ++e) job.status[e] = extract_entity(job, e, ws);
+}
 
 void run_score(const ScoreJob& job, int64_t from, int64_t to) {
   Workspace ws;

@@ -16,11 +16,19 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from nearline.arrays import Bools, Columns, Floats
+from nearline.arrays import Bools, Floats
 from nearline.errors import DataError
 from nearline.kernels import _posterior
-from nearline.posterior.blocks import Blocks, FeatureRows, Features, active_layout, empty_blocks, group_rows, share
-from nearline.posterior.blocks import whole_layout
+from nearline.posterior.blocks import (
+    Blocks,
+    FeatureRows,
+    Features,
+    active_layout,
+    empty_blocks,
+    group_rows,
+    share,
+    whole_layout,
+)
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
 
@@ -150,16 +158,29 @@ def update_one(
     tolerance: float = TOLERANCE,
 ) -> tuple[Gaussian, Status]:
     """Update one belief over d columns by rows `features` [n, d]; on failure the belief comes back unchanged."""
+    if not isinstance(features, np.ndarray):
+        return _update_one_sparse(belief, features, y, outcome, weight, offset, method, tolerance)
+    mean, precision, status = _posterior.update_one(
+        belief.mean, belief.precision, features, y, weight, offset, outcome, method, tolerance, MAX_STEPS
+    )
+    return (Gaussian(mean, precision) if status == Status.LEARNED else belief), Status(status)
+
+
+def _update_one_sparse(
+    belief: Gaussian,
+    features: Features,
+    y: Floats,
+    outcome: Outcome,
+    weight: Floats | None,
+    offset: Floats | None,
+    method: Method,
+    tolerance: float,
+) -> tuple[Gaussian, Status]:
     rows = group_rows(features)
     prior = share(belief)
-    labels = Labels(
-        np.ascontiguousarray(y, dtype=np.float64),
-        None if weight is None else np.ascontiguousarray(weight, dtype=np.float64),
-        None if offset is None else np.ascontiguousarray(offset, dtype=np.float64),
-    )
-    column: Columns | None = np.arange(rows.columns, dtype=np.int32) if rows.is_sparse else None
-    posterior = empty_blocks(prior.start, column, full=prior.full)
+    posterior = empty_blocks(prior.start, np.arange(rows.columns, dtype=np.int32), full=prior.full)
     report = _new_report(1, rows.count)
+    labels = Labels(y, weight, offset)
     _posterior.update(rows, labels, prior, posterior, report, outcome, method, tolerance, MAX_STEPS, 1)
     status = Status(int(report.status[0]))
     return (posterior.belief(0) if status is Status.LEARNED else belief), status
