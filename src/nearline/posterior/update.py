@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from nearline.arrays import Bools, Floats
+from nearline.arrays import Bools, Columns, Floats, Ints
 from nearline.errors import DataError
 from nearline.kernels import _posterior
 from nearline.posterior.blocks import (
@@ -111,6 +111,7 @@ def update_many(
     outcome: Outcome,
     *,
     full: bool = True,
+    layout: tuple[Ints, Columns | None] | None = None,
     method: Method = Method.CHOOSE,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
@@ -121,6 +122,8 @@ def update_many(
     Parameters
     ----------
     prior : blocks of the same entities that hold every column their rows touch, or one shared block.
+    layout : `start` and `column` of the posterior's blocks, where a shared diagonal prior leaves them open; by
+        default the columns that each entity's rows touch.
     full : whether the posterior keeps its correlations (a full precision) or only its diagonal.
     tolerance : on the squared Newton decrement of the last step, in units of log likelihood. The mean is then
         within about `tolerance` posterior standard deviations of the optimum.
@@ -133,7 +136,7 @@ def update_many(
         start = whole_layout(rows.entities, rows.columns)
         column = np.tile(np.arange(rows.columns, dtype=np.int32), rows.entities) if rows.is_sparse else None
     else:
-        start, column = active_layout(rows)
+        start, column = active_layout(rows) if layout is None else layout
     posterior = empty_blocks(start, column, full=full)
     report = _new_report(rows.entities, rows.count)
     _posterior.update(
