@@ -34,10 +34,6 @@ class Target:
     y: Floats
     weight: Floats
 
-    def labels(self, offset: Floats) -> Labels:
-        """The target given what is explained already."""
-        return Labels(self.y, self.weight, offset)
-
 
 @final
 class FixedCoordinate:
@@ -97,6 +93,26 @@ class FixedCoordinate:
 
 
 @final
+class _Grouped:
+    """Rows brought into the order of their entities once, so that every later pass reads memory in order."""
+
+    def __init__(self, matrix: Csr, entity: Ints, entities: int) -> None:
+        self._count = len(entity)
+        self._order = np.argsort(entity, kind="stable")[np.count_nonzero(entity < 0) :]
+        self.rows = group_rows(matrix[self._order], entity[self._order], entities)
+
+    def take(self, values: Floats) -> Floats:
+        """Values of all examples -> of the grouped rows."""
+        return values[self._order]
+
+    def put(self, values: Floats) -> Floats:
+        """Values of the grouped rows -> of all examples; 0 for those left out."""
+        out = np.zeros(self._count)
+        out[self._order] = values
+        return out
+
+
+@final
 class RandomCoordinate:
     """One random effect, all its entities at once."""
 
@@ -111,8 +127,11 @@ class RandomCoordinate:
         column = entity_column(examples, settings.kind)
         self._names, entity = _number_entities(column, start)
         learned = _rows_to_learn(entity, len(self._names), settings)
-        self._all = group_rows(matrix, entity, len(self._names))
-        self._rows = group_rows(matrix, np.where(learned, entity, -1), len(self._names))
+        self._all = _Grouped(matrix, entity, len(self._names))
+        self._learned = self._all
+        if not np.array_equal(learned, entity >= 0):
+            self._learned = _Grouped(matrix, np.where(learned, entity, -1), len(self._names))
+        self._rows = self._learned.rows
         self._stray = _stray_mean(matrix, entity)
         self._full = settings.precision == "full"
         self._estimate = settings.prior_variance is None
@@ -142,18 +161,19 @@ class RandomCoordinate:
 
     def _choose_layout(self) -> tuple[Ints, Columns | None]:
         if self._evidence is not None:
-            return layout_for(self._all, self._evidence, self.prior)
+            return layout_for(self._all.rows, self._evidence, self.prior)
         if self.prior.is_diagonal:
-            return active_layout(self._all)
+            return active_layout(self._all.rows)
         return np.arange(len(self._names) + 1, dtype=np.int64) * self._registry.version, None
 
     def update(self, target: Target, offset: Floats, prior_steps: int, threads: int) -> None:
         """Refit every entity; before that, move the population prior where the last fit calls for it."""
-        labels = target.labels(offset)
         if self.settings.locked:
             if self._beliefs is None:
                 self._beliefs = self._start_blocks(threads)
             return
+        take = self._learned.take
+        labels = Labels(take(target.y), take(target.weight), take(offset))
         steps = prior_steps if self._moments is None and self._estimate else 0
         for _ in range(steps):
             self._fit(target, labels, threads)
@@ -172,7 +192,14 @@ class RandomCoordinate:
     def _fit(self, target: Target, labels: Labels, threads: int) -> None:
         prior = share(self.prior) if self._evidence is None else self._start_blocks(threads)
         fitted = update_many(
-            self._rows, labels, prior, target.outcome, full=self._full, layout=self._layout, threads=threads
+            self._rows,
+            labels,
+            prior,
+            target.outcome,
+            full=self._full,
+            layout=self._layout,
+            start=None if self._beliefs is None else self._beliefs.mean,
+            threads=threads,
         )
         self._beliefs = fitted.beliefs
         self.failures = _failures(fitted.report)
@@ -185,8 +212,9 @@ class RandomCoordinate:
     def contribution(self, threads: int) -> Floats:
         """x . b of each row, float64[n]."""
         if self._beliefs is None:
-            return np.zeros(self._rows.count)
-        return mean_of_blocks(self._all, self._beliefs, threads=threads) + self._stray @ self.prior.mean
+            return np.zeros(self._stray.shape[0])
+        mean = mean_of_blocks(self._all.rows, self._beliefs, threads=threads)
+        return np.asarray(self._all.put(mean) + self._stray @ self.prior.mean, dtype=np.float64)
 
     @property
     def has_beliefs(self) -> bool:
@@ -196,7 +224,7 @@ class RandomCoordinate:
     def variance(self, threads: int) -> Floats:
         """x' V x of each row, float64[n]: what is not known of the entity's part."""
         assert self._beliefs is not None  # noqa: S101 - called after an update
-        return score_blocks(self._all, self._beliefs, threads=threads)[1]
+        return self._all.put(score_blocks(self._all.rows, self._beliefs, threads=threads)[1])
 
     def correction(self, target: Target, linear: Floats) -> Floats:
         """Half the gradient of log det H in each row's linear predictor, the mode moving along, float64[n].
@@ -208,7 +236,8 @@ class RandomCoordinate:
             return np.zeros_like(linear)
         third = outcomes.slope_of_curvature(target.outcome, linear)
         second = outcomes.curvature(target.outcome, linear)
-        return 0.5 * target.weight * (third * self._moments.leverage - second * self._moments.pull)
+        put = self._learned.put
+        return 0.5 * target.weight * (third * put(self._moments.leverage) - second * put(self._moments.pull))
 
     def effect(self, threads: int) -> RandomEffect:
         """The effect as it now stands."""

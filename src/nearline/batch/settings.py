@@ -1,6 +1,6 @@
 """What a batch training run is asked to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, final
 
 from nearline.errors import ConfigError
@@ -82,7 +82,7 @@ class TrainingSettings:
     """
 
     outcome: Outcome = Outcome.BERNOULLI
-    fixed: FixedSettings = FixedSettings()
+    fixed: FixedSettings = field(default_factory=FixedSettings)
     random: tuple[RandomSettings, ...] = ()
     sequence: tuple[str, ...] | None = None
     sweeps: int = 10
