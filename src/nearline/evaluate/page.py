@@ -46,6 +46,7 @@ def render(report: Report) -> str:
         verdict=verdict(report.evaluation),
         provenance=provenance(report.evaluation),
         metrics=tables.metrics_table(report),
+        meanings=tables.meanings_table(report.evaluation),
         stages=_stages_panel(report) if report.stages else None,
         stages_table=tables.stages_table(report) if report.stages else None,
         panels=list(_panels(report)),
