@@ -206,7 +206,8 @@ def _groups_panel(report: Report, entity_type: str, identity: str) -> Panel:
     )
     reading = (
         f"{what} by how many training rows the {entity_type} has. "
-        f"{'Above zero the model is better. ' if gains else ''}Bars: {percent(evaluation.level, 0)} intervals."
+        f"{'Above zero the model is better. ' if gains else ''}"
+        f"Bars: {percent(evaluation.level, 0)} intervals."
     )
     heading = f"{what} by {entity_type} history"
     return Panel(heading, reading, svg, tables.groups_table(evaluation, entity_type))
