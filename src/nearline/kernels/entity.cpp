@@ -15,7 +15,10 @@ inline int64_t block_size(const Blocks& blocks, int64_t e) {
 // Packed upper triangle of dimension d <-> padded square with a unit diagonal in the padding.
 void unpack(const double* packed, int64_t d, int64_t dp, double* square) {
   std::fill(square, square + dp * dp, 0.0);
-  for (int64_t i = 0; i < d; packed += d - i, ++i) std::copy(packed, packed + (d - i), square + i * dp + i);
+  for (int64_t i = 0; i < d; packed += d - i, ++i) {
+    std::copy(packed, packed + (d - i), square + i * dp + i);
+    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = packed[j - i];
+  }
   for (int64_t i = d; i < dp; ++i) square[i * dp + i] = 1.0;
 }
 
@@ -140,7 +143,8 @@ void gather_scalars(const UpdateJob& job, Entity& e, Workspace& ws) {
 }
 
 void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
-  e.x = ws.get(kX, e.n * e.mp);
+  e.x = ws.get(kX, e.np * e.mp);
+  std::fill(e.x + e.n * e.mp, e.x + e.np * e.mp, 0.0);
   for (int64_t i = 0; i < e.n; ++i) {
     double* to = e.x + i * e.mp;
     const int64_t row = ws.row[static_cast<size_t>(i)];
@@ -215,7 +219,7 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
     return;
   }
   double* h = ws.get(kHessian, e.mp * e.mp);
-  assemble_hessian(e, e.curvature, ws.get(kWeightedX, e.n * e.mp), h);
+  assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
   if (!compact) return pack(h, e.m, e.mp, packed);
   for (int64_t i = 0; i < e.m; ++i) {
@@ -268,7 +272,7 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
 }  // namespace
 
 void run_update(const UpdateJob& job, int64_t from, int64_t to) {
-  Workspace ws;
+  static thread_local Workspace ws;   // kept between calls: a single update would else spend its time here
   for (int64_t e = from; e < to; ++e) {
     const Status status = update_entity(job, e, ws, job.steps[e]);
     if (status != kLearned || job.steps[e] == 0) copy_prior(job, e);
@@ -299,7 +303,7 @@ bool open_belief(const Blocks& blocks, int64_t e, Workspace& ws, bool factor, Be
   if (!factor) return true;
   belief.u = ws.get(kHessian, belief.dp * belief.dp);
   unpack(blocks.precision + (blocks.shared ? 0 : blocks.packed_start[e]), belief.d, belief.dp, belief.u);
-  return cholesky(belief.u, belief.dp);
+  return cholesky(belief.u, belief.dp, ws.get(kPanel, kBlock * belief.dp));
 }
 
 // Row `row` as a vector over the block, padded with zeros. False if a feature lies outside the block.
@@ -363,9 +367,10 @@ void invert(const Belief& belief, Workspace& ws, double* inverse) {
   double* half = ws.get(kXt, dp * dp);   // U'^-1, lower triangular
   std::fill(half, half + dp * dp, 0.0);
   for (int64_t j = 0; j < dp; ++j) half[j * dp + j] = 1.0;
-  solve_transposed_many(belief.u, dp, half, dp);
+  double* panel = ws.get(kPanel, kBlock * dp);
+  solve_transposed_many(belief.u, dp, half, dp, panel);
   std::fill(inverse, inverse + dp * dp, 0.0);
-  add_symmetric_product(inverse, dp, half, half, dp);
+  add_gram(inverse, dp, half, dp, nullptr, panel);
 }
 
 void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt, Workspace& ws) {
@@ -403,7 +408,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   const Places places(job.rows, job.beliefs, e, ws);
   const int64_t begin = job.rows.row_start[e], n = job.rows.row_start[e + 1] - begin;
   double *x = ws.get(kX, belief.dp), *vt = ws.get(kStep, belief.dp);
-  double* whitened = ws.get(kWeightedX, std::max<int64_t>(1, n) * belief.dp);
+  double* whitened = ws.get(kWhitened, std::max<int64_t>(1, n) * belief.dp);
   std::fill(vt, vt + belief.dp, 0.0);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t row = job.rows.row ? job.rows.row[begin + i] : begin + i;
@@ -432,19 +437,29 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   return kLearned;
 }
 
-Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
-  const int64_t d = block_size(job.belief, e), dp = padded(d);
-  const int32_t* column = job.belief.column ? job.belief.column + job.belief.start[e] : nullptr;
-  const auto at = [&](int64_t j) { return column ? static_cast<int64_t>(column[j]) : j; };
-  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
-  const double keep = job.keep ? job.keep[e] : 1.0;
+// Column j of a block that begins at `from` in blocks.column.
+int64_t column_at(const Blocks& blocks, int64_t from, int64_t j) {
+  return blocks.column ? blocks.column[from + j] : j;
+}
+
+// ws.place: where the columns of the evidence lie in the belief's block. False if one is not there.
+bool place_evidence(const Blocks& evidence, const Blocks& belief, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(belief, e), from = evidence.start[e], have = evidence.start[e + 1] - from;
   ws.place.resize(static_cast<size_t>(have));
   for (int64_t i = 0, j = 0; i < have; ++i, ++j) {   // both ascending
-    const int64_t wanted = job.evidence.column ? job.evidence.column[from + i] : i;
-    while (j < d && at(j) != wanted) ++j;
-    if (j == d) return kFeatureOutsideBlock;
+    while (j < d && column_at(belief, belief.start[e], j) != column_at(evidence, from, i)) ++j;
+    if (j == d) return false;
     ws.place[static_cast<size_t>(i)] = static_cast<int32_t>(j);
   }
+  return true;
+}
+
+Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(job.belief, e), dp = padded(d);
+  const auto at = [&](int64_t j) { return column_at(job.belief, job.belief.start[e], j); };
+  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
+  const double keep = job.keep ? job.keep[e] : 1.0;
+  if (!place_evidence(job.evidence, job.belief, e, ws)) return kFeatureOutsideBlock;
   const auto place = [&](int64_t i) { return static_cast<int64_t>(ws.place[static_cast<size_t>(i)]); };
   double *mean = job.belief.mean + job.belief.start[e], *shift = ws.get(kStep, dp), *own = ws.get(kPriorMean, dp);
   std::fill(shift, shift + dp, 0.0);
@@ -474,18 +489,70 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   const double* packed = job.evidence.precision + job.evidence.packed_start[e];
   for (int64_t i = 0; i < have; ++i) {
     shift[place(i)] += keep * job.evidence.mean[from + i];
-    for (int64_t k = i; k < have; ++k) p[place(i) * dp + place(k)] += keep * *packed++;
+    for (int64_t k = i; k < have; ++k, ++packed) {
+      p[place(i) * dp + place(k)] += keep * *packed;
+      if (k != i) p[place(k) * dp + place(i)] += keep * *packed;
+    }
   }
   pack(p, d, dp, job.belief.precision + job.belief.packed_start[e]);
   std::copy(p, p + dp * dp, u);
-  if (!cholesky(u, dp)) return kNotPositiveDefinite;
+  if (!cholesky(u, dp, ws.get(kPanel, kBlock * dp))) return kNotPositiveDefinite;
   solve_transposed(u, dp, shift);
   solve_upper(u, dp, shift);
   std::copy(shift, shift + d, mean);
   return is_finite(mean, d) ? kLearned : kNotFinite;
 }
 
+// The reverse: evidence = belief - prior, in natural form, over the columns of the evidence.
+Status extract_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(job.belief, e), dp = padded(d), start = job.belief.start[e];
+  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
+  if (!place_evidence(job.evidence, job.belief, e, ws)) return kFeatureOutsideBlock;
+  const auto at = [&](int64_t j) { return column_at(job.belief, start, j); };
+  const auto place = [&](int64_t i) { return static_cast<int64_t>(ws.place[static_cast<size_t>(i)]); };
+  const double* mean = job.belief.mean + start;
+  if (!job.belief.full) {
+    const double* precision = job.belief.precision + start;
+    for (int64_t i = 0; i < have; ++i) {
+      const int64_t j = place(i), c = at(j);
+      job.evidence.precision[from + i] = precision[j] - job.prior.precision[c];
+      job.evidence.mean[from + i] = precision[j] * mean[j] - job.prior.precision[c] * job.prior.mean[c];
+    }
+    return kLearned;
+  }
+  // shift - prior shift = (P - P0) m + P0 (m - m0)
+  double *extra = ws.get(kPrior, dp * dp), *p0 = ws.get(kHessian, dp * dp), *shift = ws.get(kStep, dp);
+  double *padded_mean = ws.get(kMean, dp), *moved = ws.get(kPriorMean, dp), *out = ws.get(kGradient, dp);
+  unpack(job.belief.precision + job.belief.packed_start[e], d, dp, extra);
+  if (job.prior.full) {
+    unpack(job.prior.precision, d, dp, p0);
+  } else {
+    std::fill(p0, p0 + dp * dp, 0.0);
+    for (int64_t j = 0; j < dp; ++j) p0[j * dp + j] = j < d ? job.prior.precision[at(j)] : 1.0;
+  }
+  for (int64_t k = 0; k < dp * dp; ++k) extra[k] -= p0[k];
+  std::fill(padded_mean, padded_mean + dp, 0.0);
+  std::fill(moved, moved + dp, 0.0);
+  for (int64_t j = 0; j < d; ++j) {
+    padded_mean[j] = mean[j];
+    moved[j] = mean[j] - job.prior.mean[at(j)];
+  }
+  multiply_symmetric(extra, dp, padded_mean, shift);
+  multiply_symmetric(p0, dp, moved, out);
+  double* packed = job.evidence.precision + job.evidence.packed_start[e];
+  for (int64_t i = 0; i < have; ++i) {
+    job.evidence.mean[from + i] = shift[place(i)] + out[place(i)];
+    for (int64_t k = i; k < have; ++k) *packed++ = extra[place(i) * dp + place(k)];
+  }
+  return kLearned;
+}
+
 }  // namespace
+
+void run_extract(const CompleteJob& job, int64_t from, int64_t to) {
+  Workspace ws;
+  for (int64_t e = from; e < to; ++e) job.status[e] = extract_entity(job, e, ws);
+}
 
 void run_score(const ScoreJob& job, int64_t from, int64_t to) {
   Workspace ws;

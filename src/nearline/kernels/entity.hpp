@@ -9,6 +9,7 @@
   void run_score(const ScoreJob& job, int64_t from, int64_t to);                   \
   void run_moments(const MomentsJob& job, int64_t chunk, int64_t from, int64_t to); \
   void run_complete(const CompleteJob& job, int64_t from, int64_t to);             \
+  void run_extract(const CompleteJob& job, int64_t from, int64_t to);              \
   }
 
 NEARLINE_DECLARE(portable)

@@ -2,6 +2,7 @@
 // threads. An entity is worked on by one thread, so the results do not depend on how many there are.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -9,6 +10,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -40,7 +42,7 @@ T* read(nb::handle owner, const char* name, int64_t expected = -1) {
 }
 
 int64_t length(nb::handle owner, const char* name) {
-  return static_cast<int64_t>(nb::len(owner.attr(name)));
+  return static_cast<int64_t>(nb::len(nb::object(owner.attr(name))));
 }
 
 void require_ascending(const int64_t* start, int64_t n, int64_t end, const char* name) {
@@ -283,7 +285,8 @@ void moments(nb::handle rows, nb::handle data, nb::handle beliefs, nb::handle ou
   });
 }
 
-void complete(nb::handle evidence, nb::handle prior, nb::handle belief, nb::handle out, int64_t columns, int threads) {
+void complete(nb::handle evidence, nb::handle prior, nb::handle belief, nb::handle out, int64_t columns, bool reverse,
+              int threads) {
   CompleteJob job;
   job.columns = columns;
   job.evidence = read_blocks(evidence, columns);
@@ -297,7 +300,13 @@ void complete(nb::handle evidence, nb::handle prior, nb::handle belief, nb::hand
   job.keep = read<const double>(out, "keep", entities);
   job.status = read<int8_t>(out, "status", entities);
   const nb::gil_scoped_release release;
-  share_entities(entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_complete, job, from, to); });
+  share_entities(entities, threads, [&](int64_t from, int64_t to) {
+    if (reverse) {
+      NEARLINE_DISPATCH(run_extract, job, from, to);
+    } else {
+      NEARLINE_DISPATCH(run_complete, job, from, to);
+    }
+  });
 }
 
 template <class T>
@@ -341,11 +350,65 @@ nb::tuple active_columns(nb::handle rows, nb::handle known) {
   return nb::make_tuple(own(std::move(column)), own(std::move(start)));
 }
 
+template <class T, int Dimensions>
+using In = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+
+// One belief over dense rows, without the cost of describing blocks: (mean, precision, status). The precision
+// comes and goes as a square, or as a vector if it is diagonal.
+nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::device::cpu> precision,
+                     In<double, 2> x, In<double, 1> y, std::optional<In<double, 1>> weight,
+                     std::optional<In<double, 1>> offset, int outcome, int method, double tolerance, int max_steps) {
+  const auto d = static_cast<int64_t>(mean.size()), n = static_cast<int64_t>(y.size());
+  const bool full = precision.ndim() == 2;
+  require(static_cast<int64_t>(x.shape(0)) == n && static_cast<int64_t>(x.shape(1)) == d, "features must be [rows, d]");
+  require(static_cast<int64_t>(precision.size()) == (full ? d * d : d), "precision must be [d, d] or [d]");
+  require((!weight || static_cast<int64_t>(weight->size()) == n) && (!offset || static_cast<int64_t>(offset->size()) == n),
+          "weight and offset must have one value a row");
+  require(outcome >= 0 && outcome <= 2 && method >= 0 && method <= 3, "unknown outcome or method");
+  const int64_t row_start[2] = {0, n}, start[2] = {0, d}, packed_start[2] = {0, d * (d + 1) / 2};
+  std::vector<double> prior(static_cast<size_t>(full ? packed_start[1] : d));
+  std::vector<double> posterior(prior.size()), new_mean(static_cast<size_t>(d));
+  std::vector<uint8_t> learned(static_cast<size_t>(n));
+  double* to = prior.data();
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = full ? i : 0; j < (full ? d : 1); ++j) *to++ = precision.data()[full ? i * d + j : i];
+  UpdateJob job;
+  job.rows.dense = x.data();
+  job.rows.columns = d;
+  job.rows.row_start = row_start;
+  job.y = y.data();
+  job.weight = weight ? weight->data() : nullptr;
+  job.offset = offset ? offset->data() : nullptr;
+  job.prior = Blocks{1, nullptr, start, packed_start, const_cast<double*>(mean.data()), prior.data(), full, false};
+  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), posterior.data(), full, false};
+  job.outcome = outcome;
+  job.method = method;
+  job.tolerance = tolerance;
+  job.max_steps = max_steps;
+  int8_t status = 0;
+  int32_t steps = 0;
+  job.status = &status;
+  job.steps = &steps;
+  job.row_learned = learned.data();
+  NEARLINE_DISPATCH(run_update, job, 0, 1);
+  if (!full) return nb::make_tuple(own(std::move(new_mean)), own(std::move(posterior)), static_cast<int>(status));
+  auto* square = new std::vector<double>(static_cast<size_t>(d * d));
+  nb::capsule owner(square, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
+  const double* from = posterior.data();
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = i; j < d; ++j) (*square)[static_cast<size_t>(i * d + j)] = (*square)[static_cast<size_t>(j * d + i)] = *from++;
+  nb::ndarray<nb::numpy, double, nb::ndim<2>> matrix(square->data(), {static_cast<size_t>(d), static_cast<size_t>(d)}, owner);
+  return nb::make_tuple(own(std::move(new_mean)), nb::cast(matrix), static_cast<int>(status));
+}
+
 }  // namespace
 
 NB_MODULE(_posterior, module) {
   module.attr("CHUNKS") = kChunks;
   module.def("update", &update);
+  module.def("update_one", &update_one, nb::arg("mean"), nb::arg("precision"), nb::arg("x"), nb::arg("y"),
+             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("outcome"), nb::arg("method"),
+             nb::arg("tolerance"), nb::arg("max_steps"));
   module.def("score", &score);
   module.def("moments", &moments);
   module.def("complete", &complete);

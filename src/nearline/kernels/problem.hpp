@@ -88,7 +88,7 @@ struct MomentsJob {
   int8_t* status = nullptr;
 };
 
-// Population prior + evidence -> mean and precision over the wanted columns.
+// Population prior + evidence -> mean and precision over the wanted columns; and the reverse.
 struct CompleteJob {
   Blocks evidence;                   // mean holds the shift; `full` says how precision is laid out
   const double* keep = nullptr;      // [entities] factor on the evidence, null: 1

@@ -40,11 +40,19 @@ inline Vec load(const double* p) { Vec v; std::memcpy(&v, p, sizeof v); return v
 inline void store(double* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 inline Vec splat(double x) { return x - Vec{}; }
 
+// Sum of the lanes, in halves.
 inline double sum(Vec v) {
-  double total = 0.0;
-  NEARLINE_UNROLL
-  for (int i = 0; i < kWidth; ++i) total += v[i];
-  return total;
+#if defined(__AVX512F__)
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+  v += __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+#elif defined(__AVX2__)
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+  v += __builtin_shufflevector(v, v, 1, 0, 3, 2);
+#else
+  v += __builtin_shufflevector(v, v, 1, 0);
+#endif
+  return v[0];
 }
 
 // exp(x), held to |x| <= 700 so that it never overflows. x = k log 2 + r, |r| <= log(2) / 2; e^r by its

@@ -42,8 +42,9 @@ class Workspace {
 };
 
 enum Slot : size_t {
-  kX, kWeightedX, kXt, kY, kWeight, kOffset, kEta, kEtaTry, kResidual, kCurvature, kPrior, kPriorMean, kMean,
+  kX, kPanel, kXt, kY, kWeight, kOffset, kEta, kEtaTry, kResidual, kCurvature, kPrior, kPriorMean, kMean,
   kHessian, kGradient, kStep, kQ, kPb, kPs, kGram, kDualB, kA, kDelta, kGa, kT1, kT2, kSparse, kCgR, kCgZ, kCgP, kCgHp,
+  kWhitened,
 };
 
 // One entity's rows, gathered, and its prior over the m columns they touch.
@@ -51,7 +52,7 @@ struct Entity {
   int64_t n = 0, m = 0, np = 0, mp = 0;   // np, mp: padded to kBlock
   int outcome = 0;
   bool full = true;                       // the prior precision is a matrix
-  double *x = nullptr;                    // [n][mp], unless only the sparse form was gathered
+  double *x = nullptr;                    // [np][mp], unless only the sparse form was gathered
   double *y = nullptr, *w = nullptr, *o = nullptr;   // [np], weight zero in the padding
   double *prior = nullptr;                // [mp][mp] upper triangle, or [mp]
   double *prior_mean = nullptr;           // [mp]
@@ -88,11 +89,14 @@ inline void row_terms(const Entity& e, const double* eta, double* residual, doub
 
 struct DenseRows {
   static void multiply(const Entity& e, const double* v, double* out) {
-    for (int64_t i = 0; i < e.n; ++i) out[i] = dot(e.x + i * e.mp, v, e.mp);
-    std::fill(out + e.n, out + e.np, 0.0);
+    for (int64_t i = 0; i < e.np; i += kBlock) dot_rows(e.x + i * e.mp, e.mp, v, 0, e.mp, out + i);
   }
   static void subtract_transposed(const Entity& e, const double* r, double* g) {
-    for (int64_t i = 0; i < e.n; ++i) add_scaled(g, -r[i], e.x + i * e.mp, e.mp);
+    for (int64_t i = 0; i < e.np; i += kBlock) {
+      double minus[kBlock];
+      for (int k = 0; k < kBlock; ++k) minus[k] = -r[i + k];
+      add_rows(g, e.x + i * e.mp, e.mp, minus, 0, e.mp);
+    }
   }
 };
 
@@ -119,19 +123,15 @@ inline void multiply_prior(const Entity& e, const double* v, double* out) {
 }
 
 // H = P + X' C X, upper triangle.
-inline void assemble_hessian(const Entity& e, const double* curvature, double* weighted, double* h) {
+inline void assemble_hessian(const Entity& e, const double* curvature, double* panel, double* h) {
   const int64_t size = e.mp * e.mp;
   if (e.full) {
-    std::memcpy(h, e.prior, static_cast<size_t>(size) * sizeof(double));
+    std::copy(e.prior, e.prior + size, h);
   } else {
     std::fill(h, h + size, 0.0);
     for (int64_t j = 0; j < e.mp; ++j) h[j * e.mp + j] = e.prior[j];
   }
-  for (int64_t i = 0; i < e.n; ++i) {
-    const Vec c = splat(curvature[i]);
-    for (int64_t j = 0; j < e.mp; j += kWidth) store(weighted + i * e.mp + j, c * load(e.x + i * e.mp + j));
-  }
-  add_symmetric_product(h, e.mp, weighted, e.x, e.n);
+  add_gram(h, e.mp, e.x, e.n, curvature, panel);
 }
 
 // Solves (P + X' C X) s = -g for diagonal P to a relative residual, preconditioned by the diagonal.
@@ -205,7 +205,7 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
   double *g = ws.get(kGradient, e.mp), *s = ws.get(kStep, e.mp), *q = ws.get(kQ, e.np);
   double *pb = ws.get(kPb, e.mp), *ps = ws.get(kPs, e.mp);
   double *h = sparse ? nullptr : ws.get(kHessian, e.mp * e.mp);
-  double *weighted = sparse ? nullptr : ws.get(kWeightedX, e.n * e.mp);
+  double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
   std::copy(e.prior_mean, e.prior_mean + e.mp, e.mean);
   std::fill(pb, pb + e.mp, 0.0);                       // P (b - m)
   X::multiply(e, e.mean, eta);
@@ -217,8 +217,8 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
     if constexpr (sparse) {
       conjugate_gradients(e, ws, e.curvature, g, s);
     } else {
-      assemble_hessian(e, e.curvature, weighted, h);
-      if (!cholesky(h, e.mp)) return kNotPositiveDefinite;
+      assemble_hessian(e, e.curvature, panel, h);
+      if (!cholesky(h, e.mp, panel)) return kNotPositiveDefinite;
       for (int64_t j = 0; j < e.mp; ++j) s[j] = -g[j];
       solve_transposed(h, e.mp, s);
       solve_upper(h, e.mp, s);
@@ -252,9 +252,10 @@ inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
     for (int64_t j = 0; j < e.m; ++j) z[j * e.np + i] = e.x[i * e.mp + j];
   if (e.full) {
     double* u = ws.get(kHessian, e.mp * e.mp);
-    std::memcpy(u, e.prior, static_cast<size_t>(e.mp * e.mp) * sizeof(double));
-    if (!cholesky(u, e.mp)) return false;
-    solve_transposed_many(u, e.mp, z, e.np);
+    double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
+    std::copy(e.prior, e.prior + e.mp * e.mp, u);
+    if (!cholesky(u, e.mp, panel)) return false;
+    solve_transposed_many(u, e.mp, z, e.np, panel);
     return true;
   }
   for (int64_t j = 0; j < e.m; ++j) {
@@ -274,7 +275,8 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
   double *root = ws.get(kT1, e.np), *rhs = ws.get(kT2, e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
   if (!whiten_rows(e, ws, z)) return kNotPositiveDefinite;
   std::fill(gram, gram + e.np * e.np, 0.0);
-  add_symmetric_product(gram, e.np, z, z, e.mp);
+  double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
+  add_gram(gram, e.np, z, e.mp, nullptr, panel);
   DenseRows::multiply(e, e.prior_mean, eta);
   for (int64_t i = 0; i < e.np; ++i) {
     eta[i] += e.o[i];
@@ -292,7 +294,7 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
         store(b + i * e.np + j, splat(root[i]) * load(gram + i * e.np + j) * load(root + j));
       b[i * e.np + i] += 1.0;
     }
-    if (!cholesky(b, e.np)) return kNotPositiveDefinite;
+    if (!cholesky(b, e.np, panel)) return kNotPositiveDefinite;
     multiply_symmetric(gram, e.np, rhs, u);
     for (int64_t i = 0; i < e.np; ++i) u[i] *= root[i];
     solve_transposed(b, e.np, u);
