@@ -2,14 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from nearline.arrays import Columns, Csr, Floats, Ints
+from nearline.arrays import ArrowArray, Columns, Csr, Floats, Ints
 from nearline.batch.settings import FixedSettings, RandomSettings
 from nearline.fixed.linear import fit_linear
 from nearline.model.effects import FixedCoefficients, RandomEffect, design, entity_column
@@ -48,7 +48,9 @@ class FixedCoordinate:
             self._registry = ColumnRegistry.from_table(start.registry.to_table())
         self._matrix = design(self._registry, settings.bags, examples, grow=not settings.locked)
         columns = self._registry.version
-        self.coefficients = np.zeros(columns) if start is None else _extended(start.coefficients, columns, 0.0)
+        self.coefficients = (
+            np.zeros(columns) if start is None else _extended(start.coefficients, columns, 0.0)
+        )
         self._started = start is not None
         self._anchor: tuple[Floats, Floats] | None = None
         if anchored and start is not None and start.precision is not None:
@@ -58,7 +60,7 @@ class FixedCoordinate:
         """Refit. `correction` float64[n] adds to the gradient in each row's linear predictor."""
         if self.settings.locked:
             return
-        adjustment: Floats = self._matrix.T @ correction
+        adjustment = np.asarray(self._matrix.T @ correction, dtype=np.float64)
         l2: float | Floats = self.settings.l2
         if self._anchor is not None:
             anchor, l2 = self._anchor
@@ -79,7 +81,7 @@ class FixedCoordinate:
         self._started = True
 
     def contribution(self) -> Floats:
-        """x . coefficients of each row, float64[n]."""
+        """X . coefficients of each row, float64[n]."""
         return np.asarray(self._matrix @ self.coefficients, dtype=np.float64)
 
     def effect(self, target: Target, linear: Floats) -> FixedCoefficients:
@@ -87,7 +89,9 @@ class FixedCoordinate:
         curvature = target.weight * outcomes.curvature(target.outcome, linear)
         squared = self._matrix.copy()
         squared.data **= 2
-        past = self._anchor[1] if self._anchor is not None else np.full(len(self.coefficients), self.settings.l2)
+        past = (
+            self._anchor[1] if self._anchor is not None else np.full(len(self.coefficients), self.settings.l2)
+        )
         precision = past + np.asarray(squared.T @ curvature)
         return FixedCoefficients(self.settings.bags, self._registry, self.coefficients, precision)
 
@@ -157,7 +161,11 @@ class RandomCoordinate:
             precision = np.full(columns, 1.0 / self.settings.prior_variance)
             return Gaussian(np.zeros(columns), precision if diagonal else np.diag(precision))
         prior = initial_prior(self._rows)
-        return Gaussian(prior.mean, np.diag(prior.precision).copy()) if diagonal and not prior.is_diagonal else prior
+        return (
+            Gaussian(prior.mean, np.diag(prior.precision).copy())
+            if diagonal and not prior.is_diagonal
+            else prior
+        )
 
     def _choose_layout(self) -> tuple[Ints, Columns | None]:
         if self._evidence is not None:
@@ -210,7 +218,7 @@ class RandomCoordinate:
             )
 
     def contribution(self, threads: int) -> Floats:
-        """x . b of each row, float64[n]."""
+        """X . b of each row, float64[n]."""
         if self._beliefs is None:
             return np.zeros(self._stray.shape[0])
         mean = mean_of_blocks(self._all.rows, self._beliefs, threads=threads)
@@ -222,7 +230,7 @@ class RandomCoordinate:
         return self._beliefs is not None
 
     def variance(self, threads: int) -> Floats:
-        """x' V x of each row, float64[n]: what is not known of the entity's part."""
+        """X' V x of each row, float64[n]: what is not known of the entity's part."""
         assert self._beliefs is not None  # noqa: S101 - called after an update
         return self._all.put(score_blocks(self._all.rows, self._beliefs, threads=threads)[1])
 
@@ -242,10 +250,7 @@ class RandomCoordinate:
     def effect(self, threads: int) -> RandomEffect:
         """The effect as it now stands."""
         assert self._beliefs is not None  # noqa: S101 - called after an update
-        if self._rows.is_sparse:
-            layout = active_layout(self._rows, self._evidence)
-        else:
-            layout = self._layout
+        layout = active_layout(self._rows, self._evidence) if self._rows.is_sparse else self._layout
         evidence = extract_evidence(self._beliefs, self.prior, layout, threads=threads)
         return RandomEffect(
             self.settings.name,
@@ -281,12 +286,16 @@ def _number_entities(column: EntityColumn, start: RandomEffect | None) -> tuple[
     """Names of all entities, those of `start` first, and the number of each row's entity (-1: none)."""
     codes = column.codes
     used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(column.names)))
-    seen = column.names.take(pa.array(used))
+    seen = _at(column.names, used)
     known = start.names if start is not None else pa.array([], pa.string())
-    new = seen.filter(pc.invert(pc.is_in(seen, known)))
-    names = pa.concat_arrays([known.cast(pa.string()), new.cast(pa.string())])
+    new = np.flatnonzero(pc.index_in(seen, known).is_null().to_numpy(zero_copy_only=False))
+    names: Any = pa.concat_arrays([known.cast(pa.string()), _at(seen, new).cast(pa.string())])
     place = pc.index_in(column.names, names).fill_null(-1).to_numpy(zero_copy_only=False)
     return names, np.append(place, -1)[codes].astype(np.int64)
+
+
+def _at(names: ArrowArray, places: NDArray[np.integer[Any]]) -> ArrowArray:
+    return names.take(pa.array(places))
 
 
 def _old_places(known: int, entities: int) -> Ints:
@@ -327,8 +336,9 @@ def _stray_mean(matrix: Csr, entity: Ints) -> Csr:
 
 
 def _failures(report: Report) -> Counter[Status]:
-    counts = Counter({Status(int(s)): int(n) for s, n in zip(*np.unique(report.status, return_counts=True), strict=True)})
+    counts = Counter(
+        {Status(int(s)): int(n) for s, n in zip(*np.unique(report.status, return_counts=True), strict=True)}
+    )
     del counts[Status.LEARNED]
     del counts[Status.NO_ROWS]
     return counts
-

@@ -97,7 +97,9 @@ class TrainingSettings:
         names = [FIXED, *(effect.name for effect in self.random)]
         _require("random_effects", len(set(names)) == len(names), "names that differ", names)
         if self.sequence is not None:
-            _require("training.sequence", set(self.sequence) <= set(names), f"names out of {names}", self.sequence)
+            _require(
+                "training.sequence", set(self.sequence) <= set(names), f"names out of {names}", self.sequence
+            )
             _require("training.sequence", len(self.sequence) > 0, "at least one effect", self.sequence)
 
     @property

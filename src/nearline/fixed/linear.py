@@ -98,9 +98,13 @@ def fit_linear(
     """
     objective = _objective(x, y, weight, offset, outcome, l2, l1, intercept_column, adjustment, threads)
     if not (tolerance > 0.0 and max_steps >= 1):
-        raise ConfigError(f"fit_linear: expected tolerance > 0 and max_steps >= 1, got {tolerance}, {max_steps}")
+        raise ConfigError(
+            f"fit_linear: expected tolerance > 0 and max_steps >= 1, got {tolerance}, {max_steps}"
+        )
     null = null_coefficients(objective, intercept_column)
-    scale = half_deviance(objective, objective.rows.margins(null, objective.offset, threads=objective.threads))
+    scale = half_deviance(
+        objective, objective.rows.margins(null, objective.offset, threads=objective.threads)
+    )
     begin = null if start is None else _vector("start", start, len(null)).copy()
     minimum = minimise(
         objective,
@@ -170,7 +174,9 @@ def _objective(
 def checked_rows(x: SparseRows) -> Rows:
     """Return `x` as the kernels take it; DataError if it is not sparse rows with finite values and right indices."""
     if x.ndim != 2 or x.format != "csr":
-        raise DataError(f"x: expected a two-dimensional csr_array, got {x.ndim} dimensions of format {x.format}")
+        raise DataError(
+            f"x: expected a two-dimensional csr_array, got {x.ndim} dimensions of format {x.format}"
+        )
     if not x.has_canonical_format:
         x = x.copy()
         x.sum_duplicates()

@@ -101,7 +101,7 @@ class Update:
     @property
     def set_aside(self) -> Bools:
         """Which rows were not learned, bool[rows]."""
-        return self.report.row_learned == 0
+        return np.asarray(self.report.row_learned == 0)
 
 
 def update_many(
@@ -179,7 +179,16 @@ def update_one(
     if not isinstance(features, np.ndarray):
         return _update_one_sparse(belief, features, y, outcome, weight, offset, method, tolerance)
     mean, precision, status = _posterior.update_one(
-        belief.mean, belief.precision, features, y, weight, offset, outcome, method, tolerance, MAX_STEPS
+        belief.mean,
+        belief.precision,
+        np.asarray(features, np.float64),
+        y,
+        weight,
+        offset,
+        outcome,
+        method,
+        tolerance,
+        MAX_STEPS,
     )
     return (Gaussian(mean, precision) if status == Status.LEARNED else belief), Status(status)
 
