@@ -113,3 +113,15 @@ def rows_of(keys: ArrowArray, wanted: ArrowArray, what: str) -> ArrowArray:
 def sorted_by(table: pa.Table, *columns: str) -> pa.Table:
     """Return the rows in the order of `columns`, ties in the order they were."""
     return table.sort_by([(column, "ascending") for column in columns])
+
+
+def year_in_title(titles: ArrowArray) -> ArrowArray:
+    """Return the year at the end of titles such as "Heat (1995)", float64, null where there is none."""
+    parts: ArrowArray = pc.extract_regex(titles, r"\((?P<year>\d{4})\)\s*$")
+    years: ArrowArray = pc.struct_field(parts, "year")
+    return years.cast(pa.float64())
+
+
+def decades_since_1990(years: ArrowArray) -> ArrowArray:
+    """Return (year - 1990) / 10."""
+    return pc.divide(pc.subtract(years.cast(pa.float64()), pa.scalar(1990.0)), pa.scalar(10.0))
