@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from nearline.arrays import ArrowArray
 from nearline.batch.tables import TableMapping
 from nearline.datasets.raw import (
     Dataset,
@@ -50,7 +51,8 @@ def _films(directory: Path) -> pa.Table:
     names = ["film_id", "title", "genres"]
     content = raw_bytes(directory, _FOLDER, "movies.dat")
     films = delimited(content, delimiter="::", names=names, text=names, encoding="latin1")
-    genres = pc.split_pattern(films["genres"], "|")
+    names_of_genres: ArrowArray = films["genres"]
+    genres = pc.split_pattern(names_of_genres, "|")
     year = decades_since_1990(year_in_title(films["title"]))
     return films.set_column(2, "genres", genres).append_column("year", year)
 
