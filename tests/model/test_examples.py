@@ -93,7 +93,7 @@ def test_shapes_that_do_not_agree_are_refused():
 
 
 def test_entity_codes_must_point_at_names():
-    with pytest.raises(DataError, match="expected -1 to 0, got 0 to 1"):
+    with pytest.raises(DataError, match="expected -1 to 0, got 1"):
         EntityColumn(codes=np.array([0, 1], dtype=np.int32), names=pa.array(["a"]))
     with pytest.raises(DataError, match="int32"):
         EntityColumn(codes=np.array([0]), names=pa.array(["a"]))

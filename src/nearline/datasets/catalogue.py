@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+
 from nearline.datasets import (
     assistments,
     elec2,
@@ -52,4 +54,7 @@ def load(name: str, directory: str | Path) -> Dataset:
     """
     if name not in _LOADERS:
         raise DataError(f"no data set {name!r}; there are {', '.join(names())}")
-    return _LOADERS[name](Path(directory))
+    try:
+        return _LOADERS[name](Path(directory))
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(f"{name}: a file in {directory} is not as it was published: {error}") from error

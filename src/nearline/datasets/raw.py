@@ -62,12 +62,13 @@ def delimited(
     quotes: bool = False,
     encoding: str = "utf-8",
     text: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     null: Sequence[str] = ("",),
 ) -> pa.Table:
     """Return the table of a delimited file: its columns are `names` or, by default, its first line.
 
     Columns in `text` are strings whatever they look like; fields in `null` are null, also in strings.
-    A delimiter may be of several characters.
+    A delimiter may be of several characters. With `columns`, only those are returned.
     """
     if len(delimiter) > 1:
         content = content.replace(delimiter.encode(), _SEPARATOR.encode())
@@ -79,7 +80,10 @@ def delimited(
         read_options=pyarrow.csv.ReadOptions(column_names=header, encoding=encoding, block_size=whole),
         parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(text, pa.string()), null_values=list(null), strings_can_be_null=True
+            column_types=dict.fromkeys(text, pa.string()),
+            null_values=list(null),
+            strings_can_be_null=True,
+            include_columns=None if columns is None else list(columns),
         ),
     )
 

@@ -12,6 +12,11 @@ from nearline.batch.tables import TableMapping
 from nearline.datasets.raw import Dataset, delimited, raw_bytes, sorted_by
 
 _FIRST_DATE = 19910000  # yyyymmdd
+_COLUMNS = (
+    *("tourney_date", "match_num", "surface", "score"),
+    *("winner_id", "winner_rank", "winner_age", "winner_hand"),
+    *("loser_id", "loser_rank", "loser_age", "loser_hand"),
+)
 _DIFFERENCES = ("log_rank_difference", "age_difference", "left_hand_difference")
 _MAPPING = TableMapping(
     response="player_1_won",
@@ -53,7 +58,7 @@ def load(directory: Path) -> Dataset:
 
 def _matches(directory: Path) -> pa.Table:
     lines = raw_bytes(directory, "tennis_wta", "singles_matches.csv").splitlines()
-    raw = delimited(b"\n".join(dict.fromkeys(lines)), quotes=True)
+    raw = delimited(b"\n".join(dict.fromkeys(lines)), quotes=True, columns=_COLUMNS)
     walkover: ArrowArray = pc.match_substring(raw["score"], "W/O")
     late: ArrowArray = pc.greater_equal(raw["tourney_date"], pa.scalar(_FIRST_DATE))
     keep: ArrowArray = pc.and_(late, pc.invert(walkover.fill_null(False)))
