@@ -1,0 +1,1 @@
+"""Personalization models that keep learning while they serve."""

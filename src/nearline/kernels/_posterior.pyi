@@ -1,0 +1,39 @@
+from collections.abc import Sequence
+
+from nearline.arrays import Columns, Floats, Ints
+
+CHUNKS: int
+
+def update(
+    rows: object,
+    data: object,
+    prior: object,
+    posterior: object,
+    report: object,
+    outcome: int,
+    method: int,
+    tolerance: float,
+    max_steps: int,
+    threads: int,
+) -> None: ...
+def update_one(
+    mean: Floats,
+    precision: Floats,
+    x: Floats,
+    y: Floats,
+    weight: Floats | None,
+    offset: Floats | None,
+    outcome: int,
+    method: int,
+    tolerance: float,
+    max_steps: int,
+) -> tuple[Floats, Floats, int]: ...
+def score(rows: object, beliefs: object, out: object, threads: int) -> None: ...
+def moments(rows: object, data: object, beliefs: object, out: object, outcome: int, threads: int) -> None: ...
+def complete(
+    evidence: object, prior: object, belief: object, out: object, columns: int, reverse: bool, threads: int
+) -> None: ...
+def active_columns(rows: object, known: object | None) -> tuple[Columns, Ints]: ...
+def available_instruction_sets() -> Sequence[str]: ...
+def instruction_set() -> str: ...
+def use_instruction_set(name: str) -> None: ...

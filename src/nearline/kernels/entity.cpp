@@ -1,0 +1,572 @@
+// The jobs of problem.hpp, one entity after the other. Compiled once per instruction set.
+#include "entity.hpp"
+
+#include "solve.hpp"
+
+namespace nearline::NEARLINE_ISA {
+namespace {
+
+inline int64_t packed_size(int64_t d) { return d * (d + 1) / 2; }
+
+inline int64_t block_size(const Blocks& blocks, int64_t e) {
+  return blocks.shared ? blocks.start[1] - blocks.start[0] : blocks.start[e + 1] - blocks.start[e];
+}
+
+// Packed upper triangle of dimension d <-> padded square with a unit diagonal in the padding.
+void unpack(const double* packed, int64_t d, int64_t dp, double* square) {
+  std::fill(square, square + dp * dp, 0.0);
+  for (int64_t i = 0; i < d; packed += d - i, ++i) {
+    std::copy(packed, packed + (d - i), square + i * dp + i);
+    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = packed[j - i];
+  }
+  for (int64_t i = d; i < dp; ++i) square[i * dp + i] = 1.0;
+}
+
+void pack(const double* square, int64_t d, int64_t dp, double* packed) {
+  for (int64_t i = 0; i < d; packed += d - i, ++i) std::copy(square + i * dp + i, square + i * dp + d, packed);
+}
+
+double feature(const Rows& rows, int64_t row, int64_t j) {
+  return rows.dense ? rows.dense[row * rows.columns + j] : static_cast<double>(rows.dense32[row * rows.columns + j]);
+}
+
+bool is_allowed(int outcome, double y) {
+  if (!std::isfinite(y)) return false;
+  return outcome == kNormal || (y >= 0.0 && (outcome == kPoisson || y <= 1.0));
+}
+
+bool has_finite_features(const Rows& rows, int64_t row) {
+  bool finite = true;
+  if (rows.indptr) {
+    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) finite &= std::isfinite(rows.values[k]);
+  } else {
+    for (int64_t j = 0; j < rows.columns; ++j) finite &= std::isfinite(feature(rows, row, j));
+  }
+  return finite;
+}
+
+// Where the block's columns lie in it; false for those it lacks. Sparse rows only.
+class Places {
+ public:
+  Places(const Rows& rows, const Blocks& blocks, int64_t e, Workspace& ws)
+      : column_(blocks.column ? blocks.column + (blocks.shared ? blocks.start[0] : blocks.start[e]) : nullptr),
+        size_(block_size(blocks, e)), ws_(ws) {
+    if (!rows.indptr || !column_) return;
+    if (static_cast<int64_t>(ws.position.size()) < rows.columns) ws.position.resize(static_cast<size_t>(rows.columns), 0);
+    for (int64_t j = 0; j < size_; ++j) ws.position[static_cast<size_t>(column_[j])] = static_cast<int32_t>(j);
+  }
+  int32_t find(int32_t column) const {
+    if (!column_) return column < size_ ? column : -1;
+    const int32_t j = ws_.position[static_cast<size_t>(column)];   // may be left over from another entity
+    return j < size_ && column_[j] == column ? j : -1;
+  }
+
+ private:
+  const int32_t* column_;
+  int64_t size_;
+  Workspace& ws_;
+};
+
+// The rows of entity e that can be learned, marked in job.row_learned.
+void select_rows(const UpdateJob& job, int64_t e, Workspace& ws) {
+  ws.row.clear();
+  for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
+    const int64_t row = job.rows.row ? job.rows.row[i] : i;
+    const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
+    const bool learned = is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 &&
+                         std::isfinite(offset) && has_finite_features(job.rows, row);
+    job.row_learned[row] = learned;
+    if (learned) ws.row.push_back(row);
+  }
+}
+
+// Sparse rows into (place, value) pairs over the block; false if a feature lies outside the block.
+bool gather_sparse(const Rows& rows, const Places& places, Workspace& ws) {
+  ws.sparse_start.assign(1, 0);
+  ws.sparse_column.clear();
+  int64_t total = 0;
+  for (const int64_t row : ws.row) total += rows.indptr[row + 1] - rows.indptr[row];
+  double* value = ws.get(kSparse, total);
+  for (const int64_t row : ws.row) {
+    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+      const int32_t j = places.find(rows.indices[k]);
+      if (j < 0) return false;
+      value[ws.sparse_column.size()] = rows.values[k];
+      ws.sparse_column.push_back(j);
+    }
+    ws.sparse_start.push_back(static_cast<int64_t>(ws.sparse_column.size()));
+  }
+  return true;
+}
+
+// Under a diagonal prior the columns no row touches keep their belief: solve over the touched ones alone.
+// Fills ws.place (touched place -> place in the block) and renumbers ws.sparse_column.
+int64_t keep_touched(int64_t block, Workspace& ws) {
+  ws.compact.assign(static_cast<size_t>(block), -1);
+  for (const int32_t j : ws.sparse_column) ws.compact[static_cast<size_t>(j)] = 0;
+  ws.place.clear();
+  for (int32_t j = 0; j < block; ++j) {
+    if (ws.compact[static_cast<size_t>(j)] < 0) continue;
+    ws.compact[static_cast<size_t>(j)] = static_cast<int32_t>(ws.place.size());
+    ws.place.push_back(j);
+  }
+  for (int32_t& j : ws.sparse_column) j = ws.compact[static_cast<size_t>(j)];
+  return static_cast<int64_t>(ws.place.size());
+}
+
+// Where in the prior's arrays the block of entity e begins; a shared diagonal prior is looked up by column.
+struct PriorView {
+  PriorView(const Blocks& prior, const Blocks& block, int64_t e)
+      : mean(prior.mean + (prior.shared ? 0 : prior.start[e])),
+        precision(prior.precision + (prior.shared ? 0 : prior.full ? prior.packed_start[e] : prior.start[e])),
+        column(prior.shared && block.column ? block.column + block.start[e] : nullptr) {}
+  int64_t at(int64_t j) const { return column ? column[j] : j; }
+  const double* mean;
+  const double* precision;
+  const int32_t* column;
+};
+
+void gather_scalars(const UpdateJob& job, Entity& e, Workspace& ws) {
+  e.n = static_cast<int64_t>(ws.row.size());
+  e.np = padded(e.n);
+  e.y = ws.get(kY, e.np);
+  e.w = ws.get(kWeight, e.np);
+  e.o = ws.get(kOffset, e.np);
+  e.curvature = ws.get(kCurvature, e.np);
+  for (int64_t i = 0; i < e.n; ++i) {
+    const int64_t row = ws.row[static_cast<size_t>(i)];
+    e.y[i] = job.y[row];
+    e.w[i] = job.weight ? job.weight[row] : 1.0;
+    e.o[i] = job.offset ? job.offset[row] : 0.0;
+  }
+  for (int64_t i = e.n; i < e.np; ++i) e.y[i] = e.w[i] = e.o[i] = 0.0;
+}
+
+void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
+  e.x = ws.get(kX, e.np * e.mp);
+  std::fill(e.x + e.n * e.mp, e.x + e.np * e.mp, 0.0);
+  for (int64_t i = 0; i < e.n; ++i) {
+    double* to = e.x + i * e.mp;
+    const int64_t row = ws.row[static_cast<size_t>(i)];
+    if (rows.indptr) {
+      std::fill(to, to + e.mp, 0.0);
+      for (int64_t k = ws.sparse_start[static_cast<size_t>(i)]; k < ws.sparse_start[static_cast<size_t>(i) + 1]; ++k)
+        to[ws.sparse_column[static_cast<size_t>(k)]] += e.sparse_value[k];
+    } else {
+      for (int64_t j = 0; j < e.m; ++j) to[j] = feature(rows, row, j);
+      std::fill(to + e.m, to + e.mp, 0.0);
+    }
+  }
+}
+
+void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws) {
+  const PriorView prior(job.prior, job.posterior, index);
+  const bool compact = !ws.place.empty();
+  e.prior_mean = ws.get(kPriorMean, e.mp);
+  e.mean = ws.get(kMean, e.mp);
+  std::fill(e.prior_mean, e.prior_mean + e.mp, 0.0);
+  e.prior = ws.get(kPrior, e.full ? e.mp * e.mp : e.mp);
+  if (e.full) unpack(prior.precision, e.m, e.mp, e.prior);
+  else std::fill(e.prior, e.prior + e.mp, 1.0);
+  for (int64_t j = 0; j < e.m; ++j) {
+    const int64_t at = prior.at(compact ? ws.place[static_cast<size_t>(j)] : j);
+    e.prior_mean[j] = prior.mean[at];
+    if (!e.full) e.prior[j] = prior.precision[at];
+  }
+}
+
+// The belief as it was: what an entity that could not be fitted, or had no rows, keeps.
+void copy_prior(const UpdateJob& job, int64_t index) {
+  const PriorView prior(job.prior, job.posterior, index);
+  const int64_t d = block_size(job.posterior, index);
+  double* mean = job.posterior.mean + job.posterior.start[index];
+  for (int64_t j = 0; j < d; ++j) mean[j] = prior.mean[prior.at(j)];
+  if (!job.posterior.full) {
+    double* precision = job.posterior.precision + job.posterior.start[index];
+    for (int64_t j = 0; j < d; ++j) precision[j] = prior.precision[prior.at(j)];
+    return;
+  }
+  double* packed = job.posterior.precision + job.posterior.packed_start[index];
+  if (job.prior.full) {
+    std::copy(prior.precision, prior.precision + packed_size(d), packed);
+    return;
+  }
+  std::fill(packed, packed + packed_size(d), 0.0);
+  for (int64_t j = 0; j < d; packed += d - j, ++j) *packed = prior.precision[prior.at(j)];
+}
+
+// Adds X' C X at the mode, touched places first mapped back to the block.
+void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws) {
+  const int64_t d = block_size(job.posterior, index);
+  const bool compact = !ws.place.empty();
+  const auto place = [&](int64_t j) { return compact ? static_cast<int64_t>(ws.place[static_cast<size_t>(j)]) : j; };
+  double* mean = job.posterior.mean + job.posterior.start[index];
+  if (compact) copy_prior(job, index);
+  for (int64_t j = 0; j < e.m; ++j) mean[place(j)] = e.mean[j];
+  if (!job.posterior.full) {
+    double* precision = ws.get(kStep, e.mp);
+    std::copy(e.prior, e.prior + e.mp, precision);
+    if (e.x) {
+      for (int64_t i = 0; i < e.n; ++i)
+        for (int64_t j = 0; j < e.m; ++j) precision[j] += e.curvature[i] * e.x[i * e.mp + j] * e.x[i * e.mp + j];
+    } else {
+      for (int64_t i = 0; i < e.n; ++i)
+        for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+          precision[e.sparse_column[k]] += e.curvature[i] * e.sparse_value[k] * e.sparse_value[k];
+    }
+    double* to = job.posterior.precision + job.posterior.start[index];
+    for (int64_t j = 0; j < e.m; ++j) to[place(j)] = precision[j];
+    return;
+  }
+  double* h = ws.get(kHessian, e.mp * e.mp);
+  assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
+  double* packed = job.posterior.precision + job.posterior.packed_start[index];
+  if (!compact) return pack(h, e.m, e.mp, packed);
+  for (int64_t i = 0; i < e.m; ++i) {
+    const int64_t pi = place(i), row = pi * d - pi * (pi - 1) / 2 - pi;   // packed index of (pi, 0), were it there
+    for (int64_t j = i; j < e.m; ++j) packed[row + place(j)] = h[i * e.mp + j];
+  }
+}
+
+bool is_finite(const double* values, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    if (!std::isfinite(values[i])) return false;
+  return true;
+}
+
+Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t& steps) {
+  steps = 0;
+  select_rows(job, index, ws);
+  if (ws.row.empty()) return kNoRows;
+  Entity e;
+  e.outcome = job.outcome;
+  e.full = job.prior.full;
+  e.m = block_size(job.posterior, index);
+  ws.place.clear();
+  if (job.rows.indptr) {
+    if (!gather_sparse(job.rows, Places(job.rows, job.posterior, index, ws), ws)) return kFeatureOutsideBlock;
+    if (!e.full) e.m = keep_touched(e.m, ws);
+    if (e.m == 0) return kLearned;   // rows without features: nothing to move
+    e.nonzeros = static_cast<int64_t>(ws.sparse_column.size());
+    e.sparse_start = ws.sparse_start.data();
+    e.sparse_column = ws.sparse_column.data();
+    e.sparse_value = ws.get(kSparse, e.nonzeros);
+  }
+  e.mp = padded(e.m);
+  gather_scalars(job, e, ws);
+  gather_prior(job, index, e, ws);
+  const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
+  const bool sparse = method == kConjugateGradients && !e.full && e.nonzeros > 0;
+  if (!sparse || job.posterior.full) gather_dense_rows(job.rows, e, ws);
+  Status status;
+  if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
+  else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
+  else status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  steps = e.steps;
+  if (status != kLearned) return status;
+  if (!is_finite(e.mean, e.m) || !is_finite(e.curvature, e.n)) return kNotFinite;
+  write_posterior(job, index, e, ws);
+  return kLearned;
+}
+
+}  // namespace
+
+void run_update(const UpdateJob& job, int64_t from, int64_t to) {
+  static thread_local Workspace ws;   // kept between calls: a single update would else spend its time here
+  for (int64_t e = from; e < to; ++e) {
+    const Status status = update_entity(job, e, ws, job.steps[e]);
+    if (status != kLearned || job.steps[e] == 0) copy_prior(job, e);
+    job.status[e] = status;
+  }
+}
+
+namespace {
+
+// One belief, unpacked and factored: P = U' U in ws kHessian, or the diagonal in ws kPrior.
+struct Belief {
+  int64_t d, dp;
+  const double* mean;
+  double* u = nullptr;
+  const double* diagonal = nullptr;
+};
+
+bool open_belief(const Blocks& blocks, int64_t e, Workspace& ws, bool factor, Belief& belief) {
+  belief.d = block_size(blocks, e);
+  belief.dp = padded(belief.d);
+  belief.mean = blocks.mean + (blocks.shared ? 0 : blocks.start[e]);
+  if (!blocks.full) {
+    belief.diagonal = blocks.precision + (blocks.shared ? 0 : blocks.start[e]);
+    for (int64_t j = 0; j < belief.d; ++j)
+      if (!(belief.diagonal[j] > 0.0)) return false;
+    return true;
+  }
+  if (!factor) return true;
+  belief.u = ws.get(kHessian, belief.dp * belief.dp);
+  unpack(blocks.precision + (blocks.shared ? 0 : blocks.packed_start[e]), belief.d, belief.dp, belief.u);
+  return cholesky(belief.u, belief.dp, ws.get(kPanel, kBlock * belief.dp));
+}
+
+// Row `row` as a vector over the block, padded with zeros. False if a feature lies outside the block.
+bool gather_row(const Rows& rows, int64_t row, const Places& places, const Belief& belief, double* x) {
+  std::fill(x, x + belief.dp, 0.0);
+  if (!rows.indptr) {
+    for (int64_t j = 0; j < belief.d; ++j) x[j] = feature(rows, row, j);
+    return true;
+  }
+  for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+    const int32_t j = places.find(rows.indices[k]);
+    if (j < 0) return false;
+    x[j] += rows.values[k];
+  }
+  return true;
+}
+
+// x' P^-1 x; leaves P^-1/2 x in x.
+double quadratic(const Belief& belief, double* x) {
+  if (belief.u) {
+    solve_transposed(belief.u, belief.dp, x);
+    return dot(x, x, belief.dp);
+  }
+  double total = 0.0;
+  for (int64_t j = 0; j < belief.d; ++j) {
+    x[j] /= std::sqrt(belief.diagonal[j]);
+    total += x[j] * x[j];
+  }
+  return total;
+}
+
+// v <- P^-1/2 v for v already whitened once.
+void whiten_again(const Belief& belief, double* v) {
+  if (belief.u) return solve_upper(belief.u, belief.dp, v);
+  for (int64_t j = 0; j < belief.d; ++j) v[j] /= std::sqrt(belief.diagonal[j]);
+}
+
+double dot_any(const double* a, const double* b, int64_t n) {
+  double total = 0.0;
+  for (int64_t i = 0; i < n; ++i) total += a[i] * b[i];
+  return total;
+}
+
+Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
+  Belief belief;
+  if (!open_belief(job.beliefs, e, ws, job.variance != nullptr, belief)) return kNotPositiveDefinite;
+  const Places places(job.rows, job.beliefs, e, ws);
+  double* x = ws.get(kX, belief.dp);
+  for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
+    const int64_t row = job.rows.row ? job.rows.row[i] : i;
+    if (!gather_row(job.rows, row, places, belief, x)) return kFeatureOutsideBlock;
+    job.mean[row] = dot_any(x, belief.mean, belief.d);
+    if (job.variance) job.variance[row] = quadratic(belief, x);
+  }
+  return kLearned;
+}
+
+// V = U^-1 U^-T into `inverse` (upper triangle and lower), by solving for the columns of the identity.
+void invert(const Belief& belief, Workspace& ws, double* inverse) {
+  const int64_t dp = belief.dp;
+  double* half = ws.get(kXt, dp * dp);   // U'^-1, lower triangular
+  std::fill(half, half + dp * dp, 0.0);
+  for (int64_t j = 0; j < dp; ++j) half[j * dp + j] = 1.0;
+  double* panel = ws.get(kPanel, kBlock * dp);
+  solve_transposed_many(belief.u, dp, half, dp, panel);
+  std::fill(inverse, inverse + dp * dp, 0.0);
+  add_gram(inverse, dp, half, dp, nullptr, panel);
+}
+
+void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt, Workspace& ws) {
+  const int64_t columns = job.rows.columns, d = belief.d;
+  const int32_t* column = job.beliefs.column ? job.beliefs.column + (job.beliefs.shared ? 0 : job.beliefs.start[e]) : nullptr;
+  const auto at = [&](int64_t j) { return column ? static_cast<int64_t>(column[j]) : j; };
+  double* mean_sum = job.mean_sum + chunk * columns;
+  for (int64_t j = 0; j < d; ++j) mean_sum[at(j)] += belief.mean[j] - 0.5 * vt[j];
+  const auto square = [&](int64_t i, int64_t j) {
+    const double ci = belief.mean[i] - job.center[at(i)], cj = belief.mean[j] - job.center[at(j)];
+    return ci * cj - 0.5 * (vt[i] * cj + ci * vt[j]);
+  };
+  if (!job.beliefs.full) {
+    for (int64_t j = 0; j < d; ++j) {
+      job.covariance_sum[chunk * columns + at(j)] += 1.0 / belief.diagonal[j];
+      job.square_sum[chunk * columns + at(j)] += square(j, j);
+    }
+    return;
+  }
+  double* inverse = ws.get(kGram, belief.dp * belief.dp);
+  invert(belief, ws, inverse);
+  double* covariance_sum = job.covariance_sum + chunk * columns * columns;
+  double* square_sum = job.square_sum + chunk * columns * columns;
+  for (int64_t i = 0; i < d; ++i) {
+    for (int64_t j = i; j < d; ++j) {
+      covariance_sum[at(i) * columns + at(j)] += inverse[i * belief.dp + j];
+      square_sum[at(i) * columns + at(j)] += square(i, j);
+    }
+  }
+}
+
+Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace& ws) {
+  Belief belief;
+  if (!open_belief(job.beliefs, e, ws, true, belief)) return kNotPositiveDefinite;
+  const Places places(job.rows, job.beliefs, e, ws);
+  const int64_t begin = job.rows.row_start[e], n = job.rows.row_start[e + 1] - begin;
+  double *x = ws.get(kX, belief.dp), *vt = ws.get(kStep, belief.dp);
+  double* whitened = ws.get(kWhitened, std::max<int64_t>(1, n) * belief.dp);
+  std::fill(vt, vt + belief.dp, 0.0);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = job.rows.row ? job.rows.row[begin + i] : begin + i;
+    if (!gather_row(job.rows, row, places, belief, x)) return kFeatureOutsideBlock;
+    const double eta = (job.offset ? job.offset[row] : 0.0) + dot_any(x, belief.mean, belief.d);
+    job.leverage[row] = quadratic(belief, x);
+    std::copy(x, x + belief.dp, whitened + i * belief.dp);
+    double third = 0.0;   // third derivative of the loss
+    if (job.outcome != kNormal) {
+      const double h = std::clamp(eta, -700.0, 700.0), small = std::exp(-std::fabs(h));
+      if (job.outcome == kPoisson) third = std::exp(h);
+      else third = (h < 0.0 ? 1.0 : -1.0) * small * (1.0 - small) / ((1.0 + small) * (1.0 + small) * (1.0 + small));
+    }
+    add_scaled(vt, (job.weight ? job.weight[row] : 1.0) * third * job.leverage[row], x, belief.dp);
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = job.rows.row ? job.rows.row[begin + i] : begin + i;
+    job.pull[row] = dot(whitened + i * belief.dp, vt, belief.dp);
+  }
+  whiten_again(belief, vt);
+  double log_determinant = 0.0;
+  for (int64_t j = 0; j < belief.d; ++j)
+    log_determinant += belief.u ? 2.0 * std::log(belief.u[j * belief.dp + j]) : std::log(belief.diagonal[j]);
+  job.log_determinant[e] = log_determinant;
+  add_moments(job, e, chunk, belief, vt, ws);
+  return kLearned;
+}
+
+// Column j of a block that begins at `from` in blocks.column.
+int64_t column_at(const Blocks& blocks, int64_t from, int64_t j) {
+  return blocks.column ? blocks.column[from + j] : j;
+}
+
+// ws.place: where the columns of the evidence lie in the belief's block. False if one is not there.
+bool place_evidence(const Blocks& evidence, const Blocks& belief, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(belief, e), from = evidence.start[e], have = evidence.start[e + 1] - from;
+  ws.place.resize(static_cast<size_t>(have));
+  for (int64_t i = 0, j = 0; i < have; ++i, ++j) {   // both ascending
+    while (j < d && column_at(belief, belief.start[e], j) != column_at(evidence, from, i)) ++j;
+    if (j == d) return false;
+    ws.place[static_cast<size_t>(i)] = static_cast<int32_t>(j);
+  }
+  return true;
+}
+
+Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(job.belief, e), dp = padded(d);
+  const auto at = [&](int64_t j) { return column_at(job.belief, job.belief.start[e], j); };
+  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
+  const double keep = job.keep ? job.keep[e] : 1.0;
+  if (!place_evidence(job.evidence, job.belief, e, ws)) return kFeatureOutsideBlock;
+  const auto place = [&](int64_t i) { return static_cast<int64_t>(ws.place[static_cast<size_t>(i)]); };
+  double *mean = job.belief.mean + job.belief.start[e], *shift = ws.get(kStep, dp), *own = ws.get(kPriorMean, dp);
+  std::fill(shift, shift + dp, 0.0);
+  std::fill(own, own + dp, 0.0);
+  for (int64_t j = 0; j < d; ++j) own[j] = job.prior.mean[at(j)];
+  if (!job.belief.full) {
+    double* precision = job.belief.precision + job.belief.start[e];
+    for (int64_t j = 0; j < d; ++j) {
+      precision[j] = job.prior.precision[at(j)];
+      shift[j] = precision[j] * own[j];
+    }
+    for (int64_t i = 0; i < have; ++i) {
+      precision[place(i)] += keep * job.evidence.precision[from + i];
+      shift[place(i)] += keep * job.evidence.mean[from + i];
+    }
+    for (int64_t j = 0; j < d; ++j) mean[j] = shift[j] / precision[j];
+    return is_finite(mean, d) ? kLearned : kNotFinite;
+  }
+  double *p = ws.get(kPrior, dp * dp), *u = ws.get(kHessian, dp * dp);
+  if (job.prior.full) {
+    unpack(job.prior.precision, d, dp, p);
+  } else {
+    std::fill(p, p + dp * dp, 0.0);
+    for (int64_t j = 0; j < dp; ++j) p[j * dp + j] = j < d ? job.prior.precision[at(j)] : 1.0;
+  }
+  multiply_symmetric(p, dp, own, shift);
+  const double* packed = job.evidence.precision + job.evidence.packed_start[e];
+  for (int64_t i = 0; i < have; ++i) {
+    shift[place(i)] += keep * job.evidence.mean[from + i];
+    for (int64_t k = i; k < have; ++k, ++packed) {
+      p[place(i) * dp + place(k)] += keep * *packed;
+      if (k != i) p[place(k) * dp + place(i)] += keep * *packed;
+    }
+  }
+  pack(p, d, dp, job.belief.precision + job.belief.packed_start[e]);
+  std::copy(p, p + dp * dp, u);
+  if (!cholesky(u, dp, ws.get(kPanel, kBlock * dp))) return kNotPositiveDefinite;
+  solve_transposed(u, dp, shift);
+  solve_upper(u, dp, shift);
+  std::copy(shift, shift + d, mean);
+  return is_finite(mean, d) ? kLearned : kNotFinite;
+}
+
+// The reverse: evidence = belief - prior, in natural form, over the columns of the evidence.
+Status extract_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
+  const int64_t d = block_size(job.belief, e), dp = padded(d), start = job.belief.start[e];
+  const int64_t from = job.evidence.start[e], have = job.evidence.start[e + 1] - from;
+  if (!place_evidence(job.evidence, job.belief, e, ws)) return kFeatureOutsideBlock;
+  const auto at = [&](int64_t j) { return column_at(job.belief, start, j); };
+  const auto place = [&](int64_t i) { return static_cast<int64_t>(ws.place[static_cast<size_t>(i)]); };
+  const double* mean = job.belief.mean + start;
+  if (!job.belief.full) {
+    const double* precision = job.belief.precision + start;
+    for (int64_t i = 0; i < have; ++i) {
+      const int64_t j = place(i), c = at(j);
+      job.evidence.precision[from + i] = precision[j] - job.prior.precision[c];
+      job.evidence.mean[from + i] = precision[j] * mean[j] - job.prior.precision[c] * job.prior.mean[c];
+    }
+    return kLearned;
+  }
+  // shift - prior shift = (P - P0) m + P0 (m - m0)
+  double *extra = ws.get(kPrior, dp * dp), *p0 = ws.get(kHessian, dp * dp), *shift = ws.get(kStep, dp);
+  double *padded_mean = ws.get(kMean, dp), *moved = ws.get(kPriorMean, dp), *out = ws.get(kGradient, dp);
+  unpack(job.belief.precision + job.belief.packed_start[e], d, dp, extra);
+  if (job.prior.full) {
+    unpack(job.prior.precision, d, dp, p0);
+  } else {
+    std::fill(p0, p0 + dp * dp, 0.0);
+    for (int64_t j = 0; j < dp; ++j) p0[j * dp + j] = j < d ? job.prior.precision[at(j)] : 1.0;
+  }
+  for (int64_t k = 0; k < dp * dp; ++k) extra[k] -= p0[k];
+  std::fill(padded_mean, padded_mean + dp, 0.0);
+  std::fill(moved, moved + dp, 0.0);
+  for (int64_t j = 0; j < d; ++j) {
+    padded_mean[j] = mean[j];
+    moved[j] = mean[j] - job.prior.mean[at(j)];
+  }
+  multiply_symmetric(extra, dp, padded_mean, shift);
+  multiply_symmetric(p0, dp, moved, out);
+  double* packed = job.evidence.precision + job.evidence.packed_start[e];
+  for (int64_t i = 0; i < have; ++i) {
+    job.evidence.mean[from + i] = shift[place(i)] + out[place(i)];
+    for (int64_t k = i; k < have; ++k) *packed++ = extra[place(i) * dp + place(k)];
+  }
+  return kLearned;
+}
+
+}  // namespace
+
+void run_extract(const CompleteJob& job, int64_t from, int64_t to) {
+  Workspace ws;
+  for (int64_t e = from; e < to; ++e) job.status[e] = extract_entity(job, e, ws);
+}
+
+void run_score(const ScoreJob& job, int64_t from, int64_t to) {
+  Workspace ws;
+  for (int64_t e = from; e < to; ++e) job.status[e] = score_entity(job, e, ws);
+}
+
+void run_moments(const MomentsJob& job, int64_t chunk, int64_t from, int64_t to) {
+  Workspace ws;
+  for (int64_t e = from; e < to; ++e) job.status[e] = moments_entity(job, e, chunk, ws);
+}
+
+void run_complete(const CompleteJob& job, int64_t from, int64_t to) {
+  Workspace ws;
+  for (int64_t e = from; e < to; ++e) job.status[e] = complete_entity(job, e, ws);
+}
+
+}  // namespace nearline::NEARLINE_ISA

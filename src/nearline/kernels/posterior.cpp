@@ -1,0 +1,419 @@
+// Python's door to the jobs of problem.hpp: checks shapes, picks the instruction set, shares entities among
+// threads. An entity is worked on by one thread, so the results do not depend on how many there are.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "entity.hpp"
+
+namespace nb = nanobind;
+using namespace nearline;
+
+namespace {
+
+void require(bool condition, const std::string& what) {
+  if (!condition) throw std::invalid_argument(what);
+}
+
+// The data of an attribute that is None or a contiguous array of T, of `expected` values (any number if -1).
+// The Python object outlives the call, and so does its buffer.
+template <class T>
+T* read(nb::handle owner, const char* name, int64_t expected = -1) {
+  nb::object value = owner.attr(name);
+  if (value.is_none()) return nullptr;
+  nb::ndarray<T, nb::c_contig, nb::device::cpu> array;
+  require(nb::try_cast(value, array, false), std::string(name) + " must be a C-contiguous array of the documented dtype");
+  const auto size = static_cast<int64_t>(array.size());
+  require(expected < 0 || size == expected, std::string(name) + " has " + std::to_string(size) + " values where " +
+                                                std::to_string(expected) + " are needed");
+  return array.data();
+}
+
+int64_t length(nb::handle owner, const char* name) {
+  return static_cast<int64_t>(nb::len(nb::object(owner.attr(name))));
+}
+
+void require_ascending(const int64_t* start, int64_t n, int64_t end, const char* name) {
+  bool good = start[0] >= 0 && start[n] <= end;
+  for (int64_t i = 0; i < n; ++i) good &= start[i] <= start[i + 1];
+  require(good, std::string(name) + " must ascend from 0 or more to the number of values or less");
+}
+
+template <class T>
+void require_below(const T* index, int64_t n, int64_t limit, const char* name) {
+  bool good = true;
+  for (int64_t i = 0; i < n; ++i) good &= index[i] >= 0 && static_cast<int64_t>(index[i]) < limit;
+  require(good, std::string(name) + " holds an index out of range");
+}
+
+struct RowsArgument {
+  Rows rows;
+  int64_t count = 0;      // rows in the feature matrix
+  int64_t entities = 0;
+};
+
+RowsArgument read_rows(nb::handle object) {
+  RowsArgument out;
+  Rows& rows = out.rows;
+  out.count = nb::cast<int64_t>(object.attr("count"));
+  rows.columns = nb::cast<int64_t>(object.attr("columns"));
+  require(out.count >= 0 && rows.columns >= 0 && rows.columns < (int64_t{1} << 31), "rows: impossible shape");
+  out.entities = length(object, "row_start") - 1;
+  require(out.entities >= 0, "row_start must have one value more than there are entities");
+  rows.row_start = read<const int64_t>(object, "row_start");
+  rows.row = read<const int64_t>(object, "row");
+  const int64_t grouped = rows.row ? length(object, "row") : out.count;
+  require_ascending(rows.row_start, out.entities, grouped, "row_start");
+  if (rows.row) require_below(rows.row, grouped, out.count, "row");
+  rows.dense = read<const double>(object, "dense", out.count * rows.columns);
+  rows.dense32 = read<const float>(object, "dense32", out.count * rows.columns);
+  rows.indptr = read<const int64_t>(object, "indptr", out.count + 1);
+  require((rows.dense != nullptr) + (rows.dense32 != nullptr) + (rows.indptr != nullptr) == 1 || out.count == 0,
+          "rows must be either dense or sparse");
+  if (rows.indptr) {
+    const int64_t nonzeros = length(object, "indices");
+    require_ascending(rows.indptr, out.count, nonzeros, "indptr");
+    rows.indices = read<const int32_t>(object, "indices");
+    rows.values = read<const double>(object, "values", nonzeros);
+    require_below(rows.indices, nonzeros, rows.columns, "indices");
+  }
+  return out;
+}
+
+Blocks read_blocks(nb::handle object, int64_t columns) {
+  Blocks blocks;
+  blocks.shared = nb::cast<bool>(object.attr("shared"));
+  blocks.full = nb::cast<bool>(object.attr("full"));
+  blocks.entities = length(object, "start") - 1;
+  blocks.start = read<const int64_t>(object, "start");
+  const int64_t size = length(object, "mean");
+  require(blocks.entities >= (blocks.shared ? 1 : 0), "start must have one value more than there are blocks");
+  require_ascending(blocks.start, blocks.entities, size, "start");
+  blocks.mean = const_cast<double*>(read<const double>(object, "mean"));
+  blocks.column = read<const int32_t>(object, "column", blocks.start[blocks.entities]);
+  if (blocks.column) require_below(blocks.column, blocks.start[blocks.entities], columns, "column");
+  blocks.precision = const_cast<double*>(read<const double>(object, "precision"));
+  const int64_t precisions = length(object, "precision");
+  if (blocks.full) {
+    blocks.packed_start = read<const int64_t>(object, "packed_start", blocks.entities + 1);
+    require_ascending(blocks.packed_start, blocks.entities, precisions, "packed_start");
+  } else {
+    require(precisions == size, "a diagonal precision must be as long as the mean");
+  }
+  for (int64_t e = 0; e < blocks.entities; ++e) {
+    const int64_t d = blocks.start[e + 1] - blocks.start[e];
+    require(!blocks.full || blocks.packed_start[e + 1] - blocks.packed_start[e] == d * (d + 1) / 2,
+            "packed_start does not fit start");
+    require(blocks.column || d <= columns, "a block has more columns than the rows");
+    for (int64_t j = blocks.start[e] + 1; blocks.column && j < blocks.start[e + 1]; ++j)
+      require(blocks.column[j - 1] < blocks.column[j], "the columns of a block must ascend");
+  }
+  return blocks;
+}
+
+// A prior fits when it is laid out like the posterior, or shared: full over exactly the posterior's columns, or
+// diagonal over all columns.
+void require_prior_fits(const Blocks& prior, const Blocks& posterior, int64_t columns) {
+  require(posterior.full || !prior.full, "a full prior needs a full posterior");
+  require(!posterior.shared, "the posterior cannot be shared");
+  if (prior.shared) {
+    require(prior.start[1] - prior.start[0] == columns, "a shared prior needs one value a column");
+    for (int64_t e = 0; prior.full && e < posterior.entities; ++e)
+      require(posterior.start[e + 1] - posterior.start[e] == columns, "a shared full prior needs whole blocks");
+    return;
+  }
+  require(prior.entities == posterior.entities, "prior and posterior differ in entities");
+  for (int64_t e = 0; e <= posterior.entities; ++e)
+    require(prior.start[e] == posterior.start[e], "prior and posterior differ in blocks");
+}
+
+void require_dense_blocks(const Rows& rows, const Blocks& blocks) {
+  if (rows.indptr) return;
+  require(blocks.column == nullptr, "dense rows need blocks without a column list");
+  for (int64_t e = 0; e < blocks.entities; ++e)
+    require(blocks.start[e + 1] - blocks.start[e] == rows.columns, "dense rows need whole blocks");
+}
+
+std::vector<std::string> available_instruction_sets() {
+  std::vector<std::string> sets{"portable"};
+#ifdef NEARLINE_X86
+  __builtin_cpu_init();
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                  __builtin_cpu_supports("avx512cd");
+  if (v3) sets.push_back("v3");
+  if (v4) sets.push_back("v4");
+#endif
+  return sets;
+}
+
+std::atomic<int> chosen{-1};
+
+int chosen_set() {
+  int set = chosen.load();
+  if (set < 0) {
+    set = static_cast<int>(available_instruction_sets().size()) - 1;
+    chosen.store(set);
+  }
+  return set;
+}
+
+void use_instruction_set(const std::string& name) {
+  const auto sets = available_instruction_sets();
+  const auto found = std::find(sets.begin(), sets.end(), name);
+  require(found != sets.end(), "this machine has no instruction set " + name);
+  chosen.store(static_cast<int>(found - sets.begin()));
+}
+
+// Calls the job compiled for the chosen instruction set.
+#ifdef NEARLINE_X86
+#define NEARLINE_DISPATCH(job, ...)                     \
+  switch (chosen_set()) {                               \
+    case 2: nearline::v4::job(__VA_ARGS__); break;      \
+    case 1: nearline::v3::job(__VA_ARGS__); break;      \
+    default: nearline::portable::job(__VA_ARGS__);      \
+  }
+#else
+#define NEARLINE_DISPATCH(job, ...) nearline::portable::job(__VA_ARGS__)
+#endif
+
+// Runs work(part) for every part, on up to `threads` threads, and rethrows the first exception.
+template <class Work>
+void share(int64_t parts, int threads, const Work& work) {
+  std::atomic<int64_t> next{0};
+  std::exception_ptr failure;
+  std::mutex guard;
+  const auto take = [&] {
+    try {
+      for (int64_t part = next++; part < parts; part = next++) work(part);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(guard);
+      if (!failure) failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> others;
+  for (int i = 1; i < std::min<int64_t>(threads, parts); ++i) others.emplace_back(take);
+  take();
+  for (auto& thread : others) thread.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+// Entities in parts of a few dozen: enough to balance, few enough not to matter.
+template <class Work>
+void share_entities(int64_t entities, int threads, const Work& work) {
+  const int64_t part = threads > 1 ? std::clamp<int64_t>(entities / (int64_t{8} * threads), 1, 256) : std::max<int64_t>(entities, 1);
+  share((entities + part - 1) / part, threads, [&](int64_t p) { work(p * part, std::min(entities, (p + 1) * part)); });
+}
+
+void update(nb::handle rows, nb::handle data, nb::handle prior, nb::handle posterior, nb::handle report, int outcome,
+            int method, double tolerance, int max_steps, int threads) {
+  const RowsArgument argument = read_rows(rows);
+  UpdateJob job;
+  job.rows = argument.rows;
+  job.y = read<const double>(data, "y", argument.count);
+  job.weight = read<const double>(data, "weight", argument.count);
+  job.offset = read<const double>(data, "offset", argument.count);
+  require(job.y != nullptr || argument.count == 0, "y is missing");
+  job.prior = read_blocks(prior, job.rows.columns);
+  job.posterior = read_blocks(posterior, job.rows.columns);
+  require(job.posterior.entities == argument.entities, "rows and blocks differ in entities");
+  require_prior_fits(job.prior, job.posterior, job.rows.columns);
+  require_dense_blocks(job.rows, job.posterior);
+  require(outcome >= 0 && outcome <= 2 && method >= 0 && method <= 3, "unknown outcome or method");
+  job.status = read<int8_t>(report, "status", argument.entities);
+  job.steps = read<int32_t>(report, "steps", argument.entities);
+  job.row_learned = read<uint8_t>(report, "row_learned", argument.count);
+  job.outcome = outcome;
+  job.method = method;
+  job.tolerance = tolerance;
+  job.max_steps = max_steps;
+  const nb::gil_scoped_release release;
+  share_entities(argument.entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_update, job, from, to); });
+}
+
+void score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
+  const RowsArgument argument = read_rows(rows);
+  ScoreJob job;
+  job.rows = argument.rows;
+  job.beliefs = read_blocks(beliefs, job.rows.columns);
+  require(job.beliefs.shared || job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
+  require_dense_blocks(job.rows, job.beliefs);
+  job.mean = read<double>(out, "mean", argument.count);
+  job.variance = read<double>(out, "variance", argument.count);
+  job.status = read<int8_t>(out, "status", argument.entities);
+  const nb::gil_scoped_release release;
+  share_entities(argument.entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_score, job, from, to); });
+}
+
+void moments(nb::handle rows, nb::handle data, nb::handle beliefs, nb::handle out, int outcome, int threads) {
+  const RowsArgument argument = read_rows(rows);
+  MomentsJob job;
+  job.rows = argument.rows;
+  const int64_t columns = job.rows.columns;
+  job.weight = read<const double>(data, "weight", argument.count);
+  job.offset = read<const double>(data, "offset", argument.count);
+  job.beliefs = read_blocks(beliefs, columns);
+  require(!job.beliefs.shared && job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
+  require_dense_blocks(job.rows, job.beliefs);
+  job.outcome = outcome;
+  const int64_t square = job.beliefs.full ? columns * columns : columns;
+  job.center = read<const double>(out, "center", columns);
+  job.leverage = read<double>(out, "leverage", argument.count);
+  job.pull = read<double>(out, "pull", argument.count);
+  job.covariance_sum = read<double>(out, "covariance_sum", kChunks * square);
+  job.square_sum = read<double>(out, "square_sum", kChunks * square);
+  job.mean_sum = read<double>(out, "mean_sum", kChunks * columns);
+  job.log_determinant = read<double>(out, "log_determinant", argument.entities);
+  job.status = read<int8_t>(out, "status", argument.entities);
+  const nb::gil_scoped_release release;
+  share(kChunks, threads, [&](int64_t chunk) {
+    const int64_t from = argument.entities * chunk / kChunks, to = argument.entities * (chunk + 1) / kChunks;
+    NEARLINE_DISPATCH(run_moments, job, chunk, from, to);
+  });
+}
+
+void complete(nb::handle evidence, nb::handle prior, nb::handle belief, nb::handle out, int64_t columns, bool reverse,
+              int threads) {
+  CompleteJob job;
+  job.columns = columns;
+  job.evidence = read_blocks(evidence, columns);
+  job.prior = read_blocks(prior, columns);
+  job.belief = read_blocks(belief, columns);
+  const int64_t entities = job.belief.entities;
+  require(job.prior.shared, "the population prior must be shared");
+  require_prior_fits(job.prior, job.belief, columns);
+  require(!job.evidence.shared && job.evidence.entities == entities && job.evidence.full == job.belief.full,
+          "evidence and beliefs differ in entities or form");
+  job.keep = read<const double>(out, "keep", entities);
+  job.status = read<int8_t>(out, "status", entities);
+  const nb::gil_scoped_release release;
+  share_entities(entities, threads, [&](int64_t from, int64_t to) {
+    if (reverse) {
+      NEARLINE_DISPATCH(run_extract, job, from, to);
+    } else {
+      NEARLINE_DISPATCH(run_complete, job, from, to);
+    }
+  });
+}
+
+template <class T>
+nb::object own(std::vector<T>&& values) {
+  auto* kept = new std::vector<T>(std::move(values));
+  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, T, nb::ndim<1>>(kept->data(), {kept->size()}, owner));
+}
+
+// The columns each entity's rows touch, and those it has already if `known` is given, ascending.
+nb::tuple active_columns(nb::handle rows, nb::handle known) {
+  const RowsArgument argument = read_rows(rows);
+  const Rows& r = argument.rows;
+  require(r.indptr != nullptr, "active columns are of sparse rows");
+  Blocks blocks;
+  if (!known.is_none()) {
+    blocks = read_blocks(known, r.columns);
+    require(blocks.entities == argument.entities && blocks.column, "known blocks must list the columns of each entity");
+  }
+  std::vector<int32_t> column;
+  std::vector<int64_t> start{0};
+  {
+    const nb::gil_scoped_release release;
+    std::vector<int64_t> seen(static_cast<size_t>(r.columns), -1);
+    const auto touch = [&](int64_t e, int32_t c) {
+      if (seen[static_cast<size_t>(c)] == e) return;
+      seen[static_cast<size_t>(c)] = e;
+      column.push_back(c);
+    };
+    for (int64_t e = 0; e < argument.entities; ++e) {
+      if (blocks.column)
+        for (int64_t j = blocks.start[e]; j < blocks.start[e + 1]; ++j) touch(e, blocks.column[j]);
+      for (int64_t i = r.row_start[e]; i < r.row_start[e + 1]; ++i) {
+        const int64_t row = r.row ? r.row[i] : i;
+        for (int64_t k = r.indptr[row]; k < r.indptr[row + 1]; ++k) touch(e, r.indices[k]);
+      }
+      std::sort(column.begin() + start.back(), column.end());
+      start.push_back(static_cast<int64_t>(column.size()));
+    }
+  }
+  return nb::make_tuple(own(std::move(column)), own(std::move(start)));
+}
+
+template <class T, int Dimensions>
+using In = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+
+// One belief over dense rows, without the cost of describing blocks: (mean, precision, status). The precision
+// comes and goes as a square, or as a vector if it is diagonal.
+nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::device::cpu> precision,
+                     In<double, 2> x, In<double, 1> y, std::optional<In<double, 1>> weight,
+                     std::optional<In<double, 1>> offset, int outcome, int method, double tolerance, int max_steps) {
+  const auto d = static_cast<int64_t>(mean.size()), n = static_cast<int64_t>(y.size());
+  const bool full = precision.ndim() == 2;
+  require(static_cast<int64_t>(x.shape(0)) == n && static_cast<int64_t>(x.shape(1)) == d, "features must be [rows, d]");
+  require(static_cast<int64_t>(precision.size()) == (full ? d * d : d), "precision must be [d, d] or [d]");
+  require((!weight || static_cast<int64_t>(weight->size()) == n) && (!offset || static_cast<int64_t>(offset->size()) == n),
+          "weight and offset must have one value a row");
+  require(outcome >= 0 && outcome <= 2 && method >= 0 && method <= 3, "unknown outcome or method");
+  const int64_t row_start[2] = {0, n}, start[2] = {0, d}, packed_start[2] = {0, d * (d + 1) / 2};
+  std::vector<double> prior(static_cast<size_t>(full ? packed_start[1] : d));
+  std::vector<double> posterior(prior.size()), new_mean(static_cast<size_t>(d));
+  std::vector<uint8_t> learned(static_cast<size_t>(n));
+  double* to = prior.data();
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = full ? i : 0; j < (full ? d : 1); ++j) *to++ = precision.data()[full ? i * d + j : i];
+  UpdateJob job;
+  job.rows.dense = x.data();
+  job.rows.columns = d;
+  job.rows.row_start = row_start;
+  job.y = y.data();
+  job.weight = weight ? weight->data() : nullptr;
+  job.offset = offset ? offset->data() : nullptr;
+  job.prior = Blocks{1, nullptr, start, packed_start, const_cast<double*>(mean.data()), prior.data(), full, false};
+  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), posterior.data(), full, false};
+  job.outcome = outcome;
+  job.method = method;
+  job.tolerance = tolerance;
+  job.max_steps = max_steps;
+  int8_t status = 0;
+  int32_t steps = 0;
+  job.status = &status;
+  job.steps = &steps;
+  job.row_learned = learned.data();
+  NEARLINE_DISPATCH(run_update, job, 0, 1);
+  if (!full) return nb::make_tuple(own(std::move(new_mean)), own(std::move(posterior)), static_cast<int>(status));
+  auto* square = new std::vector<double>(static_cast<size_t>(d * d));
+  nb::capsule owner(square, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
+  const double* from = posterior.data();
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = i; j < d; ++j) (*square)[static_cast<size_t>(i * d + j)] = (*square)[static_cast<size_t>(j * d + i)] = *from++;
+  nb::ndarray<nb::numpy, double, nb::ndim<2>> matrix(square->data(), {static_cast<size_t>(d), static_cast<size_t>(d)}, owner);
+  return nb::make_tuple(own(std::move(new_mean)), nb::cast(matrix), static_cast<int>(status));
+}
+
+}  // namespace
+
+NB_MODULE(_posterior, module) {
+  module.attr("CHUNKS") = kChunks;
+  module.def("update", &update);
+  module.def("update_one", &update_one, nb::arg("mean"), nb::arg("precision"), nb::arg("x"), nb::arg("y"),
+             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("outcome"), nb::arg("method"),
+             nb::arg("tolerance"), nb::arg("max_steps"));
+  module.def("score", &score);
+  module.def("moments", &moments);
+  module.def("complete", &complete);
+  module.def("active_columns", &active_columns, nb::arg("rows"), nb::arg("known").none());
+  module.def("available_instruction_sets", &available_instruction_sets);
+  module.def("instruction_set", [] { return available_instruction_sets()[static_cast<size_t>(chosen_set())]; });
+  module.def("use_instruction_set", &use_instruction_set);
+}

@@ -1,0 +1,103 @@
+// What the entry points exchange with Python: plain pointers, one struct per job. Shared by all instruction sets.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace nearline {
+
+enum Outcome : int { kBernoulli = 0, kNormal = 1, kPoisson = 2 };
+
+// One byte per entity; nearline.posterior.Status names them.
+enum Status : int8_t {
+  kLearned = 0,
+  kNoRows = 1,
+  kNotPositiveDefinite = 2,
+  kNotConverged = 3,
+  kNotFinite = 4,
+  kFeatureOutsideBlock = 5,
+};
+
+enum Method : int { kChoose = 0, kPrimal = 1, kDual = 2, kConjugateGradients = 3 };
+
+// Rows of features, dense or CSR, grouped by entity: entity e owns rows row[row_start[e] .. row_start[e + 1]).
+struct Rows {
+  const double* dense = nullptr;     // [rows][columns], or
+  const float* dense32 = nullptr;    // the same in single precision, or
+  const int64_t* indptr = nullptr;   // CSR over `columns` columns
+  const int32_t* indices = nullptr;
+  const double* values = nullptr;
+  int64_t columns = 0;
+  const int64_t* row = nullptr;      // null: row i is row i
+  const int64_t* row_start = nullptr;
+};
+
+// Gaussian blocks: entity e has the columns column[start[e] .. start[e + 1]), ascending. `mean` is laid out
+// alike; a full precision is the packed upper triangle, row by row, of each block in turn, beginning at
+// packed_start[e]; a diagonal one is laid out like the mean. `shared`: one block over all columns for everybody.
+struct Blocks {
+  int64_t entities = 0;
+  const int32_t* column = nullptr;   // null: every block is columns 0 .. d - 1
+  const int64_t* start = nullptr;
+  const int64_t* packed_start = nullptr;
+  double* mean = nullptr;
+  double* precision = nullptr;
+  bool full = true;
+  bool shared = false;
+};
+
+struct UpdateJob {
+  Rows rows;
+  const double* y = nullptr;
+  const double* weight = nullptr;    // null: ones
+  const double* offset = nullptr;    // null: zeros
+  Blocks prior;
+  Blocks posterior;
+  int outcome = kBernoulli;
+  int method = kChoose;
+  double tolerance = 1e-10;          // on the squared Newton decrement, in units of log likelihood
+  int max_steps = 100;
+  int8_t* status = nullptr;          // [entities]
+  int32_t* steps = nullptr;          // [entities]
+  uint8_t* row_learned = nullptr;    // [rows]; 0 where a value of the row is not finite or not allowed
+};
+
+struct ScoreJob {
+  Rows rows;
+  Blocks beliefs;
+  double* mean = nullptr;            // [rows of the feature matrix] x . mean
+  double* variance = nullptr;        // x' precision^-1 x, or null
+  int8_t* status = nullptr;
+};
+
+// Sums over entities of what maximising the marginal likelihood needs (see posterior/prior.py).
+struct MomentsJob {
+  Rows rows;
+  const double* y = nullptr;
+  const double* weight = nullptr;
+  const double* offset = nullptr;
+  Blocks beliefs;
+  int outcome = kBernoulli;
+  const double* center = nullptr;    // [columns] population mean
+  double* leverage = nullptr;        // [rows] x' V x
+  double* pull = nullptr;            // [rows] x' V t, t = sum_i w_i c'_i h_i x_i: the skewness of the posterior
+  double* covariance_sum = nullptr;  // [chunks][columns][columns] or [chunks][columns] (diagonal)
+  double* square_sum = nullptr;      // likewise, of (mean - center)(mean - center)' - sym(V t (mean - center)')
+  double* mean_sum = nullptr;        // [chunks][columns] of mean - V t / 2
+  double* log_determinant = nullptr; // [entities] log det precision
+  int8_t* status = nullptr;
+};
+
+// Population prior + evidence -> mean and precision over the wanted columns; and the reverse.
+struct CompleteJob {
+  Blocks evidence;                   // mean holds the shift; `full` says how precision is laid out
+  const double* keep = nullptr;      // [entities] factor on the evidence, null: 1
+  Blocks prior;                      // shared
+  int64_t columns = 0;
+  Blocks belief;
+  int8_t* status = nullptr;
+};
+
+constexpr int64_t kChunks = 16;      // fixed, so that sums over entities do not depend on the number of threads
+
+}  // namespace nearline

@@ -1,0 +1,106 @@
+// Vectors of doubles as wide as the instruction set this file is compiled for, and exp on them.
+//
+// Compiled once per instruction set (see CMakeLists.txt); everything lives in a namespace of that name, so
+// that the linker never mixes code of two sets.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#ifndef NEARLINE_ISA
+#define NEARLINE_ISA portable
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__)
+#define NEARLINE_UNROLL _Pragma("GCC unroll 16")
+#else
+#define NEARLINE_UNROLL _Pragma("clang loop unroll(full)")
+#endif
+
+namespace nearline::NEARLINE_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 8;      // doubles a vector
+constexpr int kTileRows = 8;   // 8 x 3 accumulators of the 32 registers
+#elif defined(__AVX2__)
+constexpr int kWidth = 4;
+constexpr int kTileRows = 4;   // 4 x 3 of 16
+#else
+constexpr int kWidth = 2;
+constexpr int kTileRows = 4;
+#endif
+constexpr int kBlock = 8;      // dimensions are padded to a multiple of this
+constexpr int kTileVectors = 3;
+
+typedef double Vec __attribute__((vector_size(8 * kWidth)));
+typedef int64_t VecInt __attribute__((vector_size(8 * kWidth)));
+
+inline Vec load(const double* p) { Vec v; std::memcpy(&v, p, sizeof v); return v; }
+inline void store(double* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+inline Vec splat(double x) { return x - Vec{}; }
+
+// Sum of the lanes, in halves.
+inline double sum(Vec v) {
+#if defined(__AVX512F__)
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+  v += __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+#elif defined(__AVX2__)
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+  v += __builtin_shufflevector(v, v, 1, 0, 3, 2);
+#else
+  v += __builtin_shufflevector(v, v, 1, 0);
+#endif
+  return v[0];
+}
+
+// exp(x), held to |x| <= 700 so that it never overflows. x = k log 2 + r, |r| <= log(2) / 2; e^r by its
+// Taylor polynomial of degree 13 (remainder under 4e-18), 2^k by adding k to the exponent bits. Adding
+// 1.5 * 2^52 rounds to an integer and leaves it in the low bits of the sum.
+inline Vec exp(Vec x) {
+  constexpr double kShift = 6755399441055744.0;
+  const Vec limit = splat(700.0);
+  x = x > limit ? limit : x;
+  x = x < -limit ? -limit : x;
+  const Vec shifted = x * 1.4426950408889634 + kShift;
+  const Vec k = shifted - kShift;
+  // log 2 in two parts: k times the first is exact.
+  const Vec r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10;
+  constexpr double c[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0,
+                          1.0 / 362880.0,     1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,
+                          1.0 / 120.0,        1.0 / 24.0,        1.0 / 6.0,        0.5,
+                          1.0,                1.0};
+  Vec p = splat(c[0]);
+  NEARLINE_UNROLL
+  for (int i = 1; i < 14; ++i) p = p * r + c[i];
+  VecInt bits, exponent;
+  std::memcpy(&bits, &p, sizeof bits);
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  bits += exponent << 52;
+  Vec result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+inline Vec absolute(Vec x) { return x < 0.0 ? -x : x; }
+
+// Sum of a[i] * b[i] over n values, n a multiple of kBlock.
+inline double dot(const double* a, const double* b, int64_t n) {
+  Vec s0 = {}, s1 = {};
+  int64_t i = 0;
+  for (; i + 2 * kWidth <= n; i += 2 * kWidth) {
+    s0 += load(a + i) * load(b + i);
+    s1 += load(a + i + kWidth) * load(b + i + kWidth);
+  }
+  for (; i < n; i += kWidth) s0 += load(a + i) * load(b + i);
+  return sum(s0 + s1);
+}
+
+// y += s * x over n values, n a multiple of kBlock.
+inline void add_scaled(double* y, double s, const double* x, int64_t n) {
+  const Vec scale = splat(s);
+  for (int64_t i = 0; i < n; i += kWidth) store(y + i, load(y + i) + scale * load(x + i));
+}
+
+}  // namespace nearline::NEARLINE_ISA

@@ -1,0 +1,344 @@
+// The mode and curvature of one entity's posterior.
+//
+//   minimise  sum_i w_i loss(y_i, o_i + x_i . b) + (b - m)' P (b - m) / 2
+//
+// by Newton's method in one of three forms that reach the same optimum:
+//   primal               factor P + X' C X (d x d) each step;                     best for many rows;
+//   dual                 b = m + P^-1 X' a, factor I + C^1/2 X P^-1 X' C^1/2 (n x n) each step; best for n < d/2
+//                        (Rasmussen and Williams, Gaussian Processes, algorithm 3.1);
+//   conjugate gradients  for sparse rows and a diagonal P when both n and d are large.
+//
+// A step is damped by the slope along it alone: the objective is convex, so as long as the slope at the new
+// point is not positive the objective fell. A little overshoot is let pass in the first 20 steps, for speed.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "dense.hpp"
+#include "problem.hpp"
+
+namespace nearline::NEARLINE_ISA {
+
+// Numbered buffers, 64-byte aligned, grown as needed and kept from entity to entity.
+class Workspace {
+ public:
+  double* get(size_t slot, int64_t size) {
+    auto& buffer = buffers_[slot];
+    const size_t wanted = static_cast<size_t>(size) + 8;
+    if (buffer.size() < wanted) buffer.resize(std::max(wanted, 2 * buffer.size()));
+    auto address = reinterpret_cast<uintptr_t>(buffer.data());
+    return reinterpret_cast<double*>((address + 63) & ~uintptr_t{63});
+  }
+  std::vector<int32_t> position;    // column -> place in the entity's block
+  std::vector<int32_t> compact;     // place in the block -> place among the touched columns
+  std::vector<int32_t> place;       // and back
+  std::vector<int64_t> row;         // rows that can be learned
+  std::vector<int32_t> sparse_column;
+  std::vector<int64_t> sparse_start;
+
+ private:
+  std::vector<double> buffers_[32];
+};
+
+enum Slot : size_t {
+  kX, kPanel, kXt, kY, kWeight, kOffset, kEta, kEtaTry, kResidual, kCurvature, kPrior, kPriorMean, kMean,
+  kHessian, kGradient, kStep, kQ, kPb, kPs, kGram, kDualB, kA, kDelta, kGa, kT1, kT2, kSparse, kCgR, kCgZ, kCgP, kCgHp,
+  kWhitened,
+};
+
+// One entity's rows, gathered, and its prior over the m columns they touch.
+struct Entity {
+  int64_t n = 0, m = 0, np = 0, mp = 0;   // np, mp: padded to kBlock
+  int outcome = 0;
+  bool full = true;                       // the prior precision is a matrix
+  double *x = nullptr;                    // [np][mp], unless only the sparse form was gathered
+  double *y = nullptr, *w = nullptr, *o = nullptr;   // [np], weight zero in the padding
+  double *prior = nullptr;                // [mp][mp] upper triangle, or [mp]
+  double *prior_mean = nullptr;           // [mp]
+  double *mean = nullptr;                 // [mp] out
+  double *curvature = nullptr;            // [np] out: w_i loss''_i at the mode
+  int64_t nonzeros = 0;                   // sparse form: row starts, places, values
+  const int64_t* sparse_start = nullptr;
+  const int32_t* sparse_column = nullptr;
+  const double* sparse_value = nullptr;
+  int steps = 0;
+};
+
+// residual = w (y - mean(eta)), curvature = w mean'(eta).
+inline void row_terms(const Entity& e, const double* eta, double* residual, double* curvature) {
+  for (int64_t i = 0; i < e.np; i += kWidth) {
+    const Vec h = load(eta + i), w = load(e.w + i), y = load(e.y + i);
+    Vec mean, slope;
+    if (e.outcome == kBernoulli) {
+      const Vec small = exp(-absolute(h));            // in (0, 1]: neither form below can overflow
+      const Vec inverse = 1.0 / (1.0 + small);
+      mean = h < 0.0 ? small * inverse : inverse;
+      slope = small * inverse * inverse;
+    } else if (e.outcome == kPoisson) {
+      mean = exp(h);
+      slope = mean;
+    } else {
+      mean = h;
+      slope = splat(1.0);
+    }
+    store(residual + i, w * (y - mean));
+    store(curvature + i, w * slope);
+  }
+}
+
+struct DenseRows {
+  static void multiply(const Entity& e, const double* v, double* out) {
+    for (int64_t i = 0; i < e.np; i += kBlock) dot_rows(e.x + i * e.mp, e.mp, v, 0, e.mp, out + i);
+  }
+  static void subtract_transposed(const Entity& e, const double* r, double* g) {
+    for (int64_t i = 0; i < e.np; i += kBlock) {
+      double minus[kBlock];
+      for (int k = 0; k < kBlock; ++k) minus[k] = -r[i + k];
+      add_rows(g, e.x + i * e.mp, e.mp, minus, 0, e.mp);
+    }
+  }
+};
+
+struct SparseRows {
+  static void multiply(const Entity& e, const double* v, double* out) {
+    for (int64_t i = 0; i < e.n; ++i) {
+      double total = 0.0;
+      for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+        total += e.sparse_value[k] * v[e.sparse_column[k]];
+      out[i] = total;
+    }
+    std::fill(out + e.n, out + e.np, 0.0);
+  }
+  static void subtract_transposed(const Entity& e, const double* r, double* g) {
+    for (int64_t i = 0; i < e.n; ++i)
+      for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+        g[e.sparse_column[k]] -= r[i] * e.sparse_value[k];
+  }
+};
+
+inline void multiply_prior(const Entity& e, const double* v, double* out) {
+  if (e.full) return multiply_symmetric(e.prior, e.mp, v, out);
+  for (int64_t j = 0; j < e.mp; ++j) out[j] = e.prior[j] * v[j];
+}
+
+// H = P + X' C X, upper triangle.
+inline void assemble_hessian(const Entity& e, const double* curvature, double* panel, double* h) {
+  const int64_t size = e.mp * e.mp;
+  if (e.full) {
+    std::copy(e.prior, e.prior + size, h);
+  } else {
+    std::fill(h, h + size, 0.0);
+    for (int64_t j = 0; j < e.mp; ++j) h[j * e.mp + j] = e.prior[j];
+  }
+  add_gram(h, e.mp, e.x, e.n, curvature, panel);
+}
+
+// Solves (P + X' C X) s = -g for diagonal P to a relative residual, preconditioned by the diagonal.
+inline void conjugate_gradients(const Entity& e, Workspace& ws, const double* c, const double* g, double* s) {
+  double *r = ws.get(kCgR, e.mp), *z = ws.get(kCgZ, e.mp), *p = ws.get(kCgP, e.mp), *hp = ws.get(kCgHp, e.mp);
+  double *inverse = ws.get(kT1, e.mp), *xp = ws.get(kT2, e.np);
+  std::copy(e.prior, e.prior + e.mp, inverse);
+  for (int64_t i = 0; i < e.n; ++i)
+    for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+      inverse[e.sparse_column[k]] += c[i] * e.sparse_value[k] * e.sparse_value[k];
+  for (int64_t j = 0; j < e.mp; ++j) inverse[j] = 1.0 / inverse[j];
+  double rz = 0.0;
+  for (int64_t j = 0; j < e.mp; ++j) {
+    s[j] = 0.0;
+    r[j] = -g[j];
+    z[j] = p[j] = inverse[j] * r[j];
+    rz += r[j] * z[j];
+  }
+  // rz is about the squared Newton decrement: solve the better, the nearer the optimum (superlinear).
+  const double goal = rz * std::min(0.01, rz);
+  for (int64_t k = 0; k < 4 * e.mp + 20 && rz > goal && rz > 0.0; ++k) {
+    SparseRows::multiply(e, p, xp);
+    for (int64_t i = 0; i < e.n; ++i) xp[i] *= -c[i];
+    for (int64_t j = 0; j < e.mp; ++j) hp[j] = e.prior[j] * p[j];
+    SparseRows::subtract_transposed(e, xp, hp);
+    const double alpha = rz / dot(p, hp, e.mp);
+    add_scaled(s, alpha, p, e.mp);
+    add_scaled(r, -alpha, hp, e.mp);
+    double next = 0.0;
+    for (int64_t j = 0; j < e.mp; ++j) {
+      z[j] = inverse[j] * r[j];
+      next += r[j] * z[j];
+    }
+    const double beta = next / rz;
+    for (int64_t j = 0; j < e.mp; ++j) p[j] = z[j] + beta * p[j];
+    rz = next;
+  }
+}
+
+// The length t of a step from slope(0) = -decrement to a point where the slope is no longer positive (or only a
+// little, while `steps` is small). slope(t) also leaves the row terms at t behind. Zero: not finite.
+template <class Slope>
+inline double damped_length(double decrement, int steps, Slope&& slope) {
+  const double slack = steps < 20 ? 0.1 : 0.0;
+  double t = 1.0;
+  for (int k = 0; k < 60; ++k) {
+    const double at = slope(t);
+    if (at <= slack * decrement) return t;
+    t *= std::isfinite(at) ? std::clamp(decrement / (decrement + at), 0.1, 0.9) : 0.1;
+  }
+  return 0.0;
+}
+
+// True once no step worth taking is left: the last one was full and small in units of log likelihood, or
+// smaller than doubles can resolve.
+inline bool is_converged(double decrement, double tolerance, double t, const double* s, const double* b, int64_t m) {
+  if (decrement < tolerance) return true;
+  double step = 0.0, size = 0.0;
+  for (int64_t j = 0; j < m; ++j) {
+    step = std::max(step, std::fabs(t * s[j]));
+    size = std::max(size, std::fabs(b[j]));
+  }
+  return step <= 1e-13 * size;
+}
+
+// Newton in b. With sparse rows the direction comes from conjugate gradients, else from a Cholesky factor.
+template <class X>
+Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
+  constexpr bool sparse = std::is_same_v<X, SparseRows>;
+  double *eta = ws.get(kEta, e.np), *eta_try = ws.get(kEtaTry, e.np), *r = ws.get(kResidual, e.np);
+  double *g = ws.get(kGradient, e.mp), *s = ws.get(kStep, e.mp), *q = ws.get(kQ, e.np);
+  double *pb = ws.get(kPb, e.mp), *ps = ws.get(kPs, e.mp);
+  double *h = sparse ? nullptr : ws.get(kHessian, e.mp * e.mp);
+  double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
+  std::copy(e.prior_mean, e.prior_mean + e.mp, e.mean);
+  std::fill(pb, pb + e.mp, 0.0);                       // P (b - m)
+  X::multiply(e, e.mean, eta);
+  for (int64_t i = 0; i < e.np; ++i) eta[i] += e.o[i];
+  row_terms(e, eta, r, e.curvature);
+  for (e.steps = 1; e.steps <= max_steps; ++e.steps) {
+    std::copy(pb, pb + e.mp, g);
+    X::subtract_transposed(e, r, g);
+    if constexpr (sparse) {
+      conjugate_gradients(e, ws, e.curvature, g, s);
+    } else {
+      assemble_hessian(e, e.curvature, panel, h);
+      if (!cholesky(h, e.mp, panel)) return kNotPositiveDefinite;
+      for (int64_t j = 0; j < e.mp; ++j) s[j] = -g[j];
+      solve_transposed(h, e.mp, s);
+      solve_upper(h, e.mp, s);
+    }
+    const double decrement = -dot(g, s, e.mp);
+    if (!std::isfinite(decrement)) return kNotFinite;
+    X::multiply(e, s, q);
+    multiply_prior(e, s, ps);
+    const double s_pb = dot(s, pb, e.mp), s_ps = dot(s, ps, e.mp);
+    const auto slope = [&](double t) {
+      for (int64_t i = 0; i < e.np; ++i) eta_try[i] = eta[i] + t * q[i];
+      row_terms(e, eta_try, r, e.curvature);
+      return s_pb + t * s_ps - dot(q, r, e.np);
+    };
+    double t = 1.0;
+    if (decrement < tolerance || e.outcome == kNormal) slope(t);   // rounding rules here: do not search
+    else t = damped_length(decrement, e.steps, slope);
+    if (t == 0.0) return kNotFinite;
+    std::swap(eta, eta_try);
+    add_scaled(e.mean, t, s, e.mp);
+    add_scaled(pb, t, ps, e.mp);
+    if (is_converged(decrement, tolerance, t, s, e.mean, e.mp) || (!sparse && e.outcome == kNormal)) return kLearned;
+  }
+  return kNotConverged;
+}
+
+// Whitened rows Z = P^-1/2 X' [mp][np] (upper factor left in kHessian if P is a matrix).
+inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
+  std::fill(z, z + e.mp * e.np, 0.0);
+  for (int64_t i = 0; i < e.n; ++i)
+    for (int64_t j = 0; j < e.m; ++j) z[j * e.np + i] = e.x[i * e.mp + j];
+  if (e.full) {
+    double* u = ws.get(kHessian, e.mp * e.mp);
+    double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
+    std::copy(e.prior, e.prior + e.mp * e.mp, u);
+    if (!cholesky(u, e.mp, panel)) return false;
+    solve_transposed_many(u, e.mp, z, e.np, panel);
+    return true;
+  }
+  for (int64_t j = 0; j < e.m; ++j) {
+    if (!(e.prior[j] > 0.0)) return false;
+    const double scale = 1.0 / std::sqrt(e.prior[j]);
+    for (int64_t i = 0; i < e.np; ++i) z[j * e.np + i] *= scale;
+  }
+  return true;
+}
+
+// Newton in a, with b = m + P^-1 X' a, eta = o + X m + G a, G = X P^-1 X'. Needs one factor of P and then only
+// n x n work.
+inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_steps) {
+  double *z = ws.get(kXt, e.mp * e.np), *gram = ws.get(kGram, e.np * e.np), *b = ws.get(kDualB, e.np * e.np);
+  double *eta = ws.get(kEta, e.np), *eta_try = ws.get(kEtaTry, e.np), *r = ws.get(kResidual, e.np);
+  double *a = ws.get(kA, e.np), *delta = ws.get(kDelta, e.np), *ga = ws.get(kGa, e.np), *q = ws.get(kQ, e.np);
+  double *root = ws.get(kT1, e.np), *rhs = ws.get(kT2, e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
+  if (!whiten_rows(e, ws, z)) return kNotPositiveDefinite;
+  std::fill(gram, gram + e.np * e.np, 0.0);
+  double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
+  add_gram(gram, e.np, z, e.mp, nullptr, panel);
+  DenseRows::multiply(e, e.prior_mean, eta);
+  for (int64_t i = 0; i < e.np; ++i) {
+    eta[i] += e.o[i];
+    a[i] = ga[i] = 0.0;
+  }
+  row_terms(e, eta, r, e.curvature);
+  Status status = kNotConverged;
+  for (e.steps = 1; e.steps <= max_steps && status != kLearned; ++e.steps) {
+    for (int64_t i = 0; i < e.np; ++i) {
+      root[i] = std::sqrt(e.curvature[i]);
+      rhs[i] = e.curvature[i] * ga[i] + r[i];
+    }
+    for (int64_t i = 0; i < e.np; ++i) {
+      for (int64_t j = i / kBlock * kBlock; j < e.np; j += kWidth)
+        store(b + i * e.np + j, splat(root[i]) * load(gram + i * e.np + j) * load(root + j));
+      b[i * e.np + i] += 1.0;
+    }
+    if (!cholesky(b, e.np, panel)) return kNotPositiveDefinite;
+    multiply_symmetric(gram, e.np, rhs, u);
+    for (int64_t i = 0; i < e.np; ++i) u[i] *= root[i];
+    solve_transposed(b, e.np, u);
+    solve_upper(b, e.np, u);
+    for (int64_t i = 0; i < e.np; ++i) delta[i] = rhs[i] - root[i] * u[i] - a[i];
+    multiply_symmetric(gram, e.np, delta, q);
+    const auto slope = [&](double t) {
+      for (int64_t i = 0; i < e.np; ++i) eta_try[i] = eta[i] + t * q[i];
+      row_terms(e, eta_try, r, e.curvature);
+      double total = 0.0;
+      for (int64_t i = 0; i < e.np; ++i) total += q[i] * (a[i] + t * delta[i] - r[i]);
+      return total;
+    };
+    double decrement = 0.0;
+    for (int64_t i = 0; i < e.np; ++i) decrement -= q[i] * (a[i] - r[i]);
+    if (!std::isfinite(decrement)) return kNotFinite;
+    double t = 1.0;
+    if (decrement < tolerance || e.outcome == kNormal) slope(t);
+    else t = damped_length(decrement, e.steps, slope);
+    if (t == 0.0) return kNotFinite;
+    std::swap(eta, eta_try);
+    add_scaled(a, t, delta, e.np);
+    add_scaled(ga, t, q, e.np);
+    if (is_converged(decrement, tolerance, t, delta, a, e.np) || e.outcome == kNormal) status = kLearned;
+  }
+  e.steps -= 1;
+  if (status != kLearned) return status;
+  std::fill(u, u + e.mp, 0.0);
+  for (int64_t j = 0; j < e.m; ++j) u[j] = dot(z + j * e.np, a, e.np);
+  if (e.full) solve_upper(ws.get(kHessian, e.mp * e.mp), e.mp, u);
+  else for (int64_t j = 0; j < e.m; ++j) u[j] /= std::sqrt(e.prior[j]);
+  for (int64_t j = 0; j < e.mp; ++j) e.mean[j] = e.prior_mean[j] + u[j];
+  return status;
+}
+
+// The cheapest form, by counting multiplications (a sparse one costs about as much as 24 in a tile).
+inline Method choose_method(const Entity& e) {
+  const double n = static_cast<double>(e.np), m = static_cast<double>(e.mp), steps = 4.5;
+  const double factor_m = m * m * m / 3.0 + 60.0 * m, factor_n = n * n * n / 3.0 + 60.0 * n;
+  const double primal = steps * (static_cast<double>(e.n) * m * m / (e.outcome == kNormal ? 1.0 : 1.0) + factor_m);
+  const double dual = (e.full ? factor_m + m * m * n : 0.0) + n * n * m + steps * (factor_n + 4.0 * n * n);
+  const double sparse = steps * 8.0 * 2.0 * 24.0 * static_cast<double>(e.nonzeros + e.m);
+  if (!e.full && e.nonzeros > 0 && sparse < std::min(primal, dual)) return kConjugateGradients;
+  return dual < primal ? kDual : kPrimal;
+}
+
+}  // namespace nearline::NEARLINE_ISA

@@ -1,0 +1,189 @@
+"""Beliefs + rows -> beliefs: the update of one entity, and of very many in one call.
+
+The posterior is the Laplace approximation at the mode (exact for Normal outcomes)::
+
+    mean'      = argmin_b  sum_i w_i loss(y_i, offset_i + x_i . b) + (b - mean)' precision (b - mean) / 2
+    precision' = precision + sum_i w_i curvature_i(mean') x_i x_i'
+
+which is Lambda Learner's sequential Bayesian update (KDD 2021, arXiv 2010.05154, equations 5 and 6) with the
+example weights in both lines.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearline.arrays import Bools, Columns, Floats, Ints
+from nearline.errors import DataError
+from nearline.kernels import _posterior
+from nearline.posterior.blocks import (
+    Blocks,
+    FeatureRows,
+    Features,
+    active_layout,
+    empty_blocks,
+    group_rows,
+    share,
+    whole_layout,
+)
+from nearline.posterior.gaussian import Gaussian
+from nearline.posterior.outcomes import Outcome
+
+TOLERANCE = 1e-10
+MAX_STEPS = 100
+
+
+@final
+class Status(IntEnum):
+    """How the fit of one entity ended; all but LEARNED leave its belief as it was."""
+
+    LEARNED = 0
+    NO_ROWS = 1
+    NOT_POSITIVE_DEFINITE = 2
+    NOT_CONVERGED = 3
+    NOT_FINITE = 4
+    FEATURE_OUTSIDE_BLOCK = 5
+
+
+@final
+class Method(IntEnum):
+    """Which form of Newton's method solves an entity; all reach the same optimum."""
+
+    CHOOSE = 0
+    PRIMAL = 1
+    DUAL = 2
+    CONJUGATE_GRADIENTS = 3
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """What the rows are fitted to: float64[rows] each; a missing weight is 1, a missing offset 0."""
+
+    y: Floats
+    weight: Floats | None = None
+    offset: Floats | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """How each entity and row fared.
+
+    Attributes
+    ----------
+    status : int8[entities], values of `Status`.
+    steps : int32[entities], Newton steps taken.
+    row_learned : uint8[rows]; 0 where the row was set aside: a value not finite, a negative weight, or a
+        response the outcome family does not allow.
+    """
+
+    status: NDArray[np.int8]
+    steps: NDArray[np.int32]
+    row_learned: NDArray[np.uint8]
+
+    def count(self, status: Status) -> int:
+        """How many entities ended so."""
+        return int(np.count_nonzero(self.status == status))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Update:
+    """Beliefs after the update and the report on it."""
+
+    beliefs: Blocks
+    report: Report
+
+    @property
+    def set_aside(self) -> Bools:
+        """Which rows were not learned, bool[rows]."""
+        return self.report.row_learned == 0
+
+
+def update_many(
+    rows: FeatureRows,
+    labels: Labels,
+    prior: Blocks,
+    outcome: Outcome,
+    *,
+    full: bool = True,
+    layout: tuple[Ints, Columns | None] | None = None,
+    method: Method = Method.CHOOSE,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+    threads: int = 1,
+) -> Update:
+    """Update every entity by its own rows; bitwise the same for any number of threads.
+
+    Parameters
+    ----------
+    prior : blocks of the same entities that hold every column their rows touch, or one shared block.
+    layout : `start` and `column` of the posterior's blocks, where a shared diagonal prior leaves them open; by
+        default the columns that each entity's rows touch.
+    full : whether the posterior keeps its correlations (a full precision) or only its diagonal.
+    tolerance : on the squared Newton decrement of the last step, in units of log likelihood. The mean is then
+        within about `tolerance` posterior standard deviations of the optimum.
+    """
+    if prior.full and not full:
+        raise DataError("a full prior needs a full posterior: pass full=True, or a diagonal prior")
+    if not prior.shared:
+        start, column = prior.start, prior.column
+    elif prior.full:
+        start = whole_layout(rows.entities, rows.columns)
+        column = np.tile(np.arange(rows.columns, dtype=np.int32), rows.entities) if rows.is_sparse else None
+    else:
+        start, column = active_layout(rows) if layout is None else layout
+    posterior = empty_blocks(start, column, full=full)
+    report = _new_report(rows.entities, rows.count)
+    _posterior.update(
+        rows, labels, prior, posterior, report, outcome, method, tolerance, max_steps, threads
+    )
+    return Update(posterior, report)
+
+
+def _new_report(entities: int, rows: int) -> Report:
+    return Report(np.zeros(entities, np.int8), np.zeros(entities, np.int32), np.ones(rows, np.uint8))
+
+
+def update_one(
+    belief: Gaussian,
+    features: Features,
+    y: Floats,
+    outcome: Outcome,
+    *,
+    weight: Floats | None = None,
+    offset: Floats | None = None,
+    method: Method = Method.CHOOSE,
+    tolerance: float = TOLERANCE,
+) -> tuple[Gaussian, Status]:
+    """Update one belief over d columns by rows `features` [n, d]; on failure the belief comes back unchanged."""
+    if not isinstance(features, np.ndarray):
+        return _update_one_sparse(belief, features, y, outcome, weight, offset, method, tolerance)
+    mean, precision, status = _posterior.update_one(
+        belief.mean, belief.precision, features, y, weight, offset, outcome, method, tolerance, MAX_STEPS
+    )
+    return (Gaussian(mean, precision) if status == Status.LEARNED else belief), Status(status)
+
+
+def _update_one_sparse(
+    belief: Gaussian,
+    features: Features,
+    y: Floats,
+    outcome: Outcome,
+    weight: Floats | None,
+    offset: Floats | None,
+    method: Method,
+    tolerance: float,
+) -> tuple[Gaussian, Status]:
+    rows = group_rows(features)
+    prior = share(belief)
+    posterior = empty_blocks(prior.start, np.arange(rows.columns, dtype=np.int32), full=prior.full)
+    report = _new_report(1, rows.count)
+    labels = Labels(y, weight, offset)
+    _posterior.update(rows, labels, prior, posterior, report, outcome, method, tolerance, MAX_STEPS, 1)
+    status = Status(int(report.status[0]))
+    return (posterior.belief(0) if status is Status.LEARNED else belief), status
