@@ -134,7 +134,9 @@ def null_coefficients(objective: Objective, intercept_column: int | None) -> Flo
         case Outcome.NORMAL:
             coefficients[intercept_column] = observed - expected
         case Outcome.POISSON:
-            coefficients[intercept_column] = float(np.log(max(observed, half)) - np.log(max(expected, 1e-300)))
+            coefficients[intercept_column] = float(
+                np.log(max(observed, half)) - np.log(max(expected, 1e-300))
+            )
     return coefficients
 
 
