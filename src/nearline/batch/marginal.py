@@ -226,7 +226,7 @@ class LaplaceMarginal:
         )
 
     def _modes(self, offset: Floats, factor: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """u [groups, d], V [groups, d, d], leverage and pull [rows], log det H [groups]."""
+        """Modes u [groups, d], covariances V [groups, d, d], leverage and pull [rows], log det H [groups]."""
         d, groups = len(factor), self.rows.groups
         spherical = np.ascontiguousarray(self.rows.z @ factor)
         features = FeatureRows(len(spherical), d, self.rows.row_start, dense=spherical)
