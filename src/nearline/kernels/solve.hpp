@@ -23,7 +23,7 @@ namespace nearline::NEARLINE_ISA {
 enum Slot : size_t {
   kX, kPanel, kXt, kY, kWeight, kOffset, kEta, kEtaTry, kResidual, kCurvature, kPrior, kPriorMean, kMean,
   kHessian, kGradient, kStep, kQ, kPb, kPs, kGram, kDualB, kA, kDelta, kT1, kT2, kSparse, kCgR, kCgZ, kCgP, kCgHp,
-  kWhitened, kSquares, kSlots,
+  kStart, kSquares, kSlots,
 };
 
 // Numbered buffers, 64-byte aligned, grown as needed and kept from entity to entity.
@@ -46,6 +46,7 @@ class Workspace {
  private:
   std::vector<double> buffers_[kSlots];
 };
+
 // One entity's rows, gathered, and its prior over the m columns they touch.
 struct Entity {
   int64_t n = 0, m = 0, np = 0, mp = 0;   // np, mp: padded to kBlock
@@ -55,6 +56,7 @@ struct Entity {
   double *y = nullptr, *w = nullptr, *o = nullptr;   // [np], weight zero in the padding
   double *prior = nullptr;                // [mp][mp] upper triangle, or [mp]
   double *prior_mean = nullptr;           // [mp]
+  const double* start = nullptr;          // [mp], or null to begin at the prior mean
   double *mean = nullptr;                 // [mp] out
   double *curvature = nullptr;            // [np] out: w_i loss''_i at the mode
   int64_t nonzeros = 0;                   // sparse form: row starts, places, values
@@ -232,8 +234,13 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
   double *pb = ws.get(kPb, e.mp), *ps = ws.get(kPs, e.mp);
   double *h = sparse ? nullptr : ws.get(kHessian, e.mp * e.mp);
   double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
-  std::copy(e.prior_mean, e.prior_mean + e.mp, e.mean);
+  const double* begin = e.start ? e.start : e.prior_mean;
+  std::copy(begin, begin + e.mp, e.mean);
   std::fill(pb, pb + e.mp, 0.0);                       // P (b - m)
+  if (e.start) {
+    for (int64_t j = 0; j < e.mp; ++j) s[j] = e.start[j] - e.prior_mean[j];
+    multiply_prior(e, s, pb);
+  }
   X::multiply(e, e.mean, eta);
   for (int64_t i = 0; i < e.np; ++i) eta[i] += e.o[i];
   row_terms(e, eta, r, e.curvature);
@@ -315,6 +322,13 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
   for (int64_t i = 0; i < e.np; ++i) {
     eta[i] += e.o[i];
     a[i] = 0.0;
+  }
+  if (e.start) {   // at the optimum a is the residual
+    DenseRows::multiply(e, e.start, eta_try);
+    for (int64_t i = 0; i < e.np; ++i) eta_try[i] += e.o[i];
+    row_terms(e, eta_try, a, e.curvature);
+    multiply_symmetric(gram, e.np, a, q);
+    add_scaled(eta, 1.0, q, e.np);
   }
   row_terms(e, eta, r, e.curvature);
   Status status = kNotConverged;

@@ -1,0 +1,1 @@
+"""Tables to examples, and examples to trained models."""

@@ -1,0 +1,213 @@
+"""Examples -> a trained GAME model, by block coordinate descent.
+
+Each effect in turn is refitted with all the others' contributions as its offset, so every visit is a problem the
+effect can solve alone. The population priors move by one step of maximising the (Laplace) marginal likelihood
+before each visit, so at the end of the descent coefficients, beliefs and priors agree with one another.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import numpy as np
+
+from nearline.arrays import Floats
+from nearline.batch.coordinates import FixedCoordinate, RandomCoordinate, Target
+from nearline.batch.settings import FIXED, TrainingSettings
+from nearline.errors import DataError
+from nearline.fixed.linear import available_cores
+from nearline.model.examples import Examples, finite_rows
+from nearline.model.game import GameModel
+from nearline.posterior import outcomes
+from nearline.posterior.outcomes import Outcome
+from nearline.posterior.update import Status
+
+Watch: TypeAlias = Callable[["Sweep"], None]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How the fit stood after a pass over the effects: mean losses per unit of weight."""
+
+    number: int
+    training_loss: float
+    validation_loss: float | None
+    noise_variance: float
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """A trained model and how it came about.
+
+    Attributes
+    ----------
+    model : of the best sweep by validation loss if validation rows were given, else of the last.
+    sweeps : every sweep made.
+    best_sweep : the number of the sweep `model` is from.
+    rows_set_aside : rows that were not learned, by reason.
+    failures : entities that could not be fitted and keep their prior, by effect and reason.
+    """
+
+    model: GameModel
+    sweeps: tuple[Sweep, ...]
+    best_sweep: int
+    rows_set_aside: dict[str, int]
+    failures: dict[str, Counter[Status]]
+
+
+def fit_game(
+    examples: Examples,
+    settings: TrainingSettings,
+    *,
+    start: GameModel | None = None,
+    incremental: bool = False,
+    validation: Examples | None = None,
+    watch: Watch | None = None,
+) -> Training:
+    """Train a GAME model.
+
+    Parameters
+    ----------
+    start : a model to begin from. Its columns keep their numbers, its entities their places, its priors are where
+        the estimate begins, and its locked effects stay.
+    incremental : learn `examples` as new evidence on top of `start`: every entity's belief is the prior of its
+        update, and entities, features and coefficients that the new rows lack stay as they were. Without it the
+        examples are all there is, and `start` only saves time.
+    validation : rows by whose loss the best sweep is chosen.
+    watch : called after each sweep.
+
+    Raises
+    ------
+    DataError
+        No row that can be learned; a bag or kind of entity the settings name is not in the examples.
+    """
+    good, set_aside = _rows_to_learn(examples, settings.outcome)
+    if not good.any():
+        raise DataError(f"no row can be learned from: {len(examples)} rows, set aside {set_aside or 'none'}")
+    learned = examples if good.all() else examples.take(good)
+    descent = _Descent(learned, settings, start, incremental=incremental)
+    sweeps: list[Sweep] = []
+    best: tuple[float, int, GameModel] | None = None
+    for number in range(1, settings.sweeps + 1):
+        descent.sweep()
+        loss = None
+        if validation is not None:
+            model = descent.model()
+            loss = validation_loss(model, validation)
+            if best is None or loss < best[0]:
+                best = loss, number, model
+        sweeps.append(Sweep(number, descent.loss(), loss, descent.noise_variance))
+        if watch is not None:
+            watch(sweeps[-1])
+        if _is_settled(sweeps, settings.tolerance):
+            break
+    number, model = (len(sweeps), descent.model()) if best is None else best[1:]
+    return Training(model, tuple(sweeps), number, set_aside, descent.failures())
+
+
+def validation_loss(model: GameModel, examples: Examples) -> float:
+    """Mean loss of the model's linear predictor per unit of weight."""
+    return _mean_loss(model.outcome, examples.response, model.score(examples).linear, examples.weight)
+
+
+def _mean_loss(outcome: Outcome, y: Floats, linear: Floats, weight: Floats) -> float:
+    return float(weight @ outcomes.loss(outcome, y, linear) / weight.sum())
+
+
+def _is_settled(sweeps: list[Sweep], tolerance: float) -> bool:
+    if len(sweeps) < 2:
+        return False
+    before, now = sweeps[-2], sweeps[-1]
+    noise = abs(now.noise_variance - before.noise_variance) <= tolerance * before.noise_variance
+    return noise and abs(now.training_loss - before.training_loss) <= tolerance * abs(before.training_loss)
+
+
+def _rows_to_learn(examples: Examples, outcome: Outcome) -> tuple[np.ndarray, dict[str, int]]:
+    good, counts = finite_rows(examples)
+    allowed = outcomes.is_valid_response(outcome, examples.response)
+    refused = int(np.count_nonzero(good & ~allowed))
+    if refused:
+        counts[f"response is not one a {outcome.name.capitalize()} outcome allows"] = refused
+    return good & allowed, counts
+
+
+@final
+class _Descent:
+    """The state of the descent: every effect, and what each contributes to every row."""
+
+    def __init__(
+        self, examples: Examples, settings: TrainingSettings, start: GameModel | None, *, incremental: bool
+    ) -> None:
+        self._examples, self._settings = examples, settings
+        self._threads = settings.threads or available_cores()
+        known = {effect.name: effect for effect in start.random} if start is not None else {}
+        self._fixed = FixedCoordinate(
+            examples, settings.fixed, start.fixed if start is not None else None, anchored=incremental
+        )
+        self._random = {
+            effect.name: RandomCoordinate(examples, effect, known.get(effect.name), anchored=incremental)
+            for effect in settings.random
+        }
+        self.noise_variance = start.noise_variance if start is not None else self._first_noise()
+        self._parts = {name: np.zeros(len(examples)) for name in (FIXED, *self._random)}
+        self._parts[FIXED] = self._fixed.contribution()
+
+    def _first_noise(self) -> float:
+        if self._settings.outcome is not Outcome.NORMAL:
+            return 1.0
+        y, w = self._examples.response, self._examples.weight
+        mean = np.average(y, weights=w)
+        return max(float(np.average((y - mean) ** 2, weights=w)), 1e-12)
+
+    def sweep(self) -> None:
+        for name in self._settings.order:
+            target = self._target()
+            offset = self._linear() - self._parts[name]
+            if name == FIXED:
+                self._fixed.update(target, offset, self._correction(target), self._threads)
+                self._parts[FIXED] = self._fixed.contribution()
+            else:
+                effect = self._random[name]
+                effect.update(target, offset, self._settings.prior_steps, self._threads)
+                self._parts[name] = effect.contribution(self._threads)
+            self._update_noise()
+
+    def _target(self) -> Target:
+        weight = self._examples.weight / self.noise_variance
+        return Target(self._settings.outcome, self._examples.response, weight)
+
+    def _linear(self) -> Floats:
+        return np.asarray(np.sum([self._examples.offset, *self._parts.values()], axis=0), dtype=np.float64)
+
+    def _correction(self, target: Target) -> Floats:
+        linear = self._linear()
+        parts = [effect.correction(target, linear) for effect in self._random.values()]
+        return np.asarray(np.sum(parts, axis=0) if parts else np.zeros_like(linear), dtype=np.float64)
+
+    def _update_noise(self) -> None:
+        """The noise variance most likely given the beliefs: residuals, and what is not known of the effects."""
+        if self._settings.outcome is not Outcome.NORMAL:
+            return
+        square = (self._examples.response - self._linear()) ** 2
+        for effect in self._random.values():
+            if effect.has_beliefs:
+                square = square + effect.variance(self._threads)
+        weight = self._examples.weight
+        self.noise_variance = max(float(weight @ square / weight.sum()), 1e-12)
+
+    def loss(self) -> float:
+        return _mean_loss(
+            self._settings.outcome, self._examples.response, self._linear(), self._examples.weight
+        )
+
+    def model(self) -> GameModel:
+        target = self._target()
+        random = tuple(effect.effect(self._threads) for effect in self._random.values())
+        fixed = self._fixed.effect(target, self._linear())
+        return GameModel(self._settings.outcome, fixed, random, self.noise_variance)
+
+    def failures(self) -> dict[str, Counter[Status]]:
+        return {name: effect.failures for name, effect in self._random.items() if effect.failures}

@@ -1,0 +1,165 @@
+"""Outcomes, predictions and weights to weighted metrics.
+
+Each function takes `y`, `prediction` and `weight` of shape (rows,), float64; without `weight` every row
+weighs 1. A row of weight 2 counts as the row twice, and a mean divides by the sum of the weights, never by
+the number of rows. No rows, weights that are all zero, and numbers that are not finite raise `DataError`; NaN
+is returned only where a metric is undefined, and its docstring says where.
+"""
+
+from typing import Literal
+
+import numpy as np
+from scipy.special import kl_div, ndtri, xlog1py, xlogy
+
+from nearline.arrays import Floats
+from nearline.errors import DataError
+from nearline.evaluate.ranked import (
+    Ranked,
+    area_under_roc,
+    average_precision,
+    equal_mass_calibration_error,
+)
+from nearline.posterior.outcomes import Outcome, is_valid_response
+
+_SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
+
+Bins = Literal["equal mass", "equal width"]
+
+
+def log_loss(y: Floats, probability: Floats, weight: Floats | None = None) -> float:
+    """Return the mean of -y log p - (1 - y) log(1 - p), in nats, p held within [2.2e-16, 1 - 2.2e-16]."""
+    weight = checked_weight(y, probability, weight, Outcome.BERNOULLI)
+    return _mean(row_log_loss(y, probability), weight)
+
+
+def auc(y: Floats, score: Floats, weight: Floats | None = None) -> float:
+    """Return the chance that a random positive outranks a random negative, ties counting half.
+
+    `score` may be on any increasing scale. NaN if the weight of one of the two classes is zero.
+    """
+    weight = checked_weight(y, score, weight, Outcome.BERNOULLI)
+    return float(area_under_roc(Ranked.of(y, score).masses(weight)))
+
+
+def aupr(y: Floats, score: Floats, weight: Floats | None = None) -> float:
+    """Return the average precision, the sum over distinct scores of precision x rise in recall.
+
+    `score` may be on any increasing scale. NaN if the weight of the positives is zero.
+    """
+    weight = checked_weight(y, score, weight, Outcome.BERNOULLI)
+    return float(average_precision(Ranked.of(y, score).masses(weight)))
+
+
+def rmse(y: Floats, prediction: Floats, weight: Floats | None = None) -> float:
+    """Return sqrt(sum w (y - prediction)^2 / sum w), in units of y."""
+    weight = checked_weight(y, prediction, weight, Outcome.NORMAL)
+    return float(np.sqrt(_mean((y - prediction) ** 2, weight)))
+
+
+def mae(y: Floats, prediction: Floats, weight: Floats | None = None) -> float:
+    """Return sum w |y - prediction| / sum w, in units of y."""
+    weight = checked_weight(y, prediction, weight, Outcome.NORMAL)
+    return _mean(np.abs(y - prediction), weight)
+
+
+def expected_calibration_error(
+    y: Floats,
+    probability: Floats,
+    weight: Floats | None = None,
+    *,
+    bins: int = 10,
+    binning: Bins = "equal mass",
+) -> float:
+    """Return the weighted mean over bins of |mean y - mean probability|, a probability.
+
+    The bins hold equal weight by default, so that none is nearly empty; "equal width" cuts [0, 1] evenly, as
+    older papers do. Chance alone makes the value positive: about sqrt(2 v bins / (pi n)) for n rows of
+    variance v under perfect calibration.
+    """
+    weight = checked_weight(y, probability, weight, Outcome.BERNOULLI)
+    _check_probability(probability)
+    if bins < 1:
+        raise DataError(f"bins: expected 1 or more, got {bins}")
+    if binning == "equal mass":
+        ranked = Ranked.of(y, probability)
+        return float(equal_mass_calibration_error(ranked.masses(weight), ranked.score, bins))
+    bin_of_row = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    residual = np.bincount(bin_of_row, weights=weight * (y - probability), minlength=bins)
+    return float(np.abs(residual).sum() / weight.sum())
+
+
+def observed_over_expected(y: Floats, prediction: Floats, weight: Floats | None = None) -> float:
+    """Return sum w y / sum w prediction; above 1 the model predicts too little. NaN if it predicts 0."""
+    weight = checked_weight(y, prediction, weight, Outcome.NORMAL)
+    expected = float(weight @ prediction)
+    return float(weight @ y) / expected if expected > 0.0 else float("nan")
+
+
+def poisson_deviance(y: Floats, rate: Floats, weight: Floats | None = None) -> float:
+    """Return the mean of 2 (y log(y / rate) - y + rate); infinite if something happened at rate zero."""
+    weight = checked_weight(y, rate, weight, Outcome.POISSON)
+    return _mean(row_poisson_deviance(y, rate), weight)
+
+
+def interval_coverage(
+    y: Floats, prediction: Floats, std: Floats, weight: Floats | None = None, *, level: float = 0.95
+) -> float:
+    """Return the share of weight inside the central Normal interval of `level`; `std` in units of y."""
+    weight = checked_weight(y, prediction, weight, Outcome.NORMAL)
+    return _mean(row_coverage(y, prediction, std, level), weight)
+
+
+def row_log_loss(y: Floats, probability: Floats) -> Floats:
+    """Return the log loss of each row, shape (rows,)."""
+    _check_probability(probability)
+    held = np.clip(probability, _SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
+    return np.asarray(-xlogy(y, held) - xlog1py(1.0 - y, -held), dtype=np.float64)
+
+
+def row_poisson_deviance(y: Floats, rate: Floats) -> Floats:
+    """Return the Poisson deviance of each row, shape (rows,)."""
+    if np.any(rate < 0.0):
+        raise DataError(f"prediction: a Poisson rate is 0 or more, found {rate.min()}")
+    return np.asarray(2.0 * kl_div(y, rate), dtype=np.float64)
+
+
+def row_coverage(y: Floats, prediction: Floats, std: Floats, level: float) -> Floats:
+    """Return 1 for each row inside its central Normal interval of `level`, else 0, shape (rows,)."""
+    if std.shape != y.shape or not np.all(std >= 0.0):
+        raise DataError(f"prediction std: expected {y.size} numbers, none negative, got shape {std.shape}")
+    return (np.abs(y - prediction) <= ndtri(0.5 + 0.5 * level) * std).astype(np.float64)
+
+
+def checked_weight(y: Floats, prediction: Floats, weight: Floats | None, outcome: Outcome) -> Floats:
+    """Return the weight of each row, 1 where none is given; raise `DataError` if rows cannot be measured."""
+    weight = np.ones(y.shape) if weight is None else weight
+    named = {"y": y, "prediction": prediction, "weight": weight}
+    if y.ndim != 1 or any(array.shape != y.shape for array in named.values()):
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in named.items())
+        raise DataError(f"expected y, prediction and weight of one shape (rows,), got {shapes}")
+    if y.size == 0:
+        raise DataError("expected at least one row to evaluate, got none")
+    for name, array in named.items():
+        if not np.all(np.isfinite(array)):
+            row = int(np.flatnonzero(~np.isfinite(array))[0])
+            raise DataError(f"{name}: expected finite numbers, got {array[row]} in row {row}")
+    if np.any(weight < 0.0) or not np.any(weight > 0.0):
+        raise DataError("weight: expected none below zero and at least one above")
+    valid = is_valid_response(outcome, y)
+    if not np.all(valid):
+        row = int(np.flatnonzero(~valid)[0])
+        raise DataError(f"y: {y[row]} in row {row} is no {outcome.name.capitalize()} outcome")
+    return weight
+
+
+def _check_probability(probability: Floats) -> None:
+    if np.any((probability < 0.0) | (probability > 1.0)):
+        raise DataError(
+            f"prediction: expected probabilities in [0, 1], got {probability.min()} to {probability.max()}; "
+            "give the mean response, not the linear predictor"
+        )
+
+
+def _mean(values: Floats, weight: Floats) -> float:
+    counted = weight > 0.0
+    return float(np.average(values[counted], weights=weight[counted]))

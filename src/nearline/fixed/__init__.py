@@ -1,0 +1,1 @@
+"""Shared models: what all entities have in common, entering everything else only through its score."""

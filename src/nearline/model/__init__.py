@@ -1,0 +1,1 @@
+"""The nouns: features, examples and the columns of an effect."""

@@ -1,0 +1,99 @@
+"""A GAME model: examples in, predictions with their uncertainty and their parts out.
+
+link(mean response) = offset + fixed effect + sum over random effects of x . b_entity
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+from scipy.special import expit
+
+from nearline.arrays import Floats
+from nearline.errors import ModelError
+from nearline.model.effects import FixedCoefficients, RandomEffect
+from nearline.model.examples import Examples
+from nearline.posterior.outcomes import Outcome
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What a model says of each row, float64[n] each.
+
+    Attributes
+    ----------
+    linear : mean of the linear predictor, on the link scale.
+    variance : of the linear predictor, from what is not known of the entities.
+    contributions : offset, fixed effect and each random effect, summing to `linear`.
+    mean : the expected response, averaged over that uncertainty.
+    std : of a Normal response, its noise included; otherwise of the linear predictor.
+    """
+
+    linear: Floats
+    variance: Floats
+    contributions: Mapping[str, Floats]
+    mean: Floats
+    std: Floats
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class GameModel:
+    """A generalized additive mixed-effect model (Zhang et al., KDD 2016).
+
+    `noise_variance` is that of a Normal response, 1 otherwise.
+    """
+
+    outcome: Outcome
+    fixed: FixedCoefficients
+    random: tuple[RandomEffect, ...] = ()
+    noise_variance: float = 1.0
+
+    def __post_init__(self) -> None:
+        names = [effect.name for effect in self.random]
+        if len(set(names)) < len(names) or {"offset", "fixed"} & set(names):
+            raise ModelError(f"random effects need names of their own, not 'offset' or 'fixed': got {names}")
+
+    def effect(self, name: str) -> RandomEffect:
+        """The random effect of that name."""
+        for effect in self.random:
+            if effect.name == name:
+                return effect
+        raise ModelError(
+            f"no random effect {name!r}: the model has {[effect.name for effect in self.random]}"
+        )
+
+    def score(self, examples: Examples, *, threads: int = 1) -> Scores:
+        """Score every row; entities and features the model does not know are scored by the population prior."""
+        contributions = {"offset": examples.offset, "fixed": self.fixed.contribution(examples)}
+        variance = np.zeros(len(examples))
+        for effect in self.random:
+            contributions[effect.name], spread = effect.contribution(examples, threads=threads)
+            variance += spread
+        linear = np.sum(list(contributions.values()), axis=0)
+        mean = expected_response(self.outcome, linear, variance)
+        noise = self.noise_variance if self.outcome is Outcome.NORMAL else 0.0
+        return Scores(linear, variance, MappingProxyType(contributions), mean, np.sqrt(variance + noise))
+
+
+def expected_response(outcome: Outcome, linear: Floats, variance: Floats) -> Floats:
+    """E[inverse link(eta)] for eta ~ N(linear, variance), float64[n].
+
+    In closed form for Normal and Poisson; by Gauss-Hermite quadrature with 31 nodes for Bernoulli.
+    """
+    match outcome:
+        case Outcome.NORMAL:
+            return linear
+        case Outcome.POISSON:
+            return np.exp(np.clip(linear + variance / 2.0, -700.0, 700.0))
+        case Outcome.BERNOULLI:
+            total = np.zeros_like(linear)
+            std = np.sqrt(variance)
+            for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+                total += weight * expit(linear + node * std)
+            return np.asarray(total / _WEIGHTS.sum(), dtype=np.float64)
