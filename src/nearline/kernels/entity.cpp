@@ -222,9 +222,7 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
       for (int64_t i = 0; i < e.n; ++i)
         for (int64_t j = 0; j < e.m; ++j) precision[j] += e.curvature[i] * e.x[i * e.mp + j] * e.x[i * e.mp + j];
     } else {
-      for (int64_t i = 0; i < e.n; ++i)
-        for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
-          precision[e.sparse_column[k]] += e.curvature[i] * e.sparse_value[k] * e.sparse_value[k];
+      add_squares(e, ws, e.curvature, precision);
     }
     double* to = job.posterior.precision + job.posterior.start[index];
     for (int64_t j = 0; j < e.m; ++j) to[place(j)] = precision[j];
@@ -238,6 +236,15 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
     const int64_t pi = place(i), row = pi * d - pi * (pi - 1) / 2 - pi;   // packed index of (pi, 0), were it there
     for (int64_t j = i; j < e.m; ++j) packed[row + place(j)] = h[i * e.mp + j];
   }
+}
+
+// A precision has a positive diagonal: cheap to see, and what factors miss where the rows make up for it.
+bool has_positive_diagonal(const Entity& e) {
+  for (int64_t j = 0; j < e.m; ++j) {
+    const double precision = e.prior[e.full ? j * e.mp + j : j];
+    if (!(precision > 0.0) || !std::isfinite(precision)) return false;
+  }
+  return true;
 }
 
 Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t& steps) {
@@ -261,13 +268,14 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   e.mp = padded(e.m);
   gather_scalars(job, e, ws);
   gather_prior(job, index, e, ws);
+  if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
   const bool sparse = method == kConjugateGradients && !e.full && e.nonzeros > 0;
   if (!sparse || job.posterior.full) gather_dense_rows(job.rows, e, ws);
-  Status status;
+  Status status = kNotConverged;
   if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
   else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
-  else status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  if (!sparse && status == kNotConverged) status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
   steps = e.steps;
   if (status != kLearned) return status;
   if (!is_finite(e.mean, e.m) || !is_finite(e.curvature, e.n)) return kNotFinite;
