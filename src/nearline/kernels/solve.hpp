@@ -37,6 +37,7 @@ class Workspace {
     return reinterpret_cast<double*>((address + 63) & ~uintptr_t{63});
   }
   std::vector<int32_t> position;    // column -> place in the entity's block
+  std::vector<uint64_t> touched;    // one bit a place in the block
   std::vector<int32_t> compact;     // place in the block -> place among the touched columns
   std::vector<int32_t> place;       // and back
   std::vector<int64_t> row;         // rows that can be learned
