@@ -107,13 +107,14 @@ def _mirror(upper: Floats) -> Floats:
 def initial_prior(rows: FeatureRows) -> Gaussian:
     """A start for the estimate: mean 0, variance 1 / 2 for a feature of unit size; full up to FULL_COLUMNS."""
     if rows.is_sparse:
-        assert rows.values is not None  # noqa: S101 - sparse rows have values
+        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have both
         total = np.bincount(rows.indices, rows.values**2, minlength=rows.columns)
+        used = np.bincount(rows.indices, minlength=rows.columns)
     else:
         dense = rows.dense if rows.dense is not None else rows.dense32
         assert dense is not None  # noqa: S101
         total = np.einsum("ij,ij->j", dense, dense, dtype=np.float64)
-    used = np.bincount(rows.indices, minlength=rows.columns) if rows.is_sparse else np.full(rows.columns, rows.count)
+        used = np.full(rows.columns, rows.count)
     size = np.where(total > 0.0, total / np.maximum(used, 1), 1.0)
     precision = 2.0 * size
     return Gaussian(np.zeros(rows.columns), np.diag(precision) if rows.columns <= FULL_COLUMNS else precision)
