@@ -49,14 +49,14 @@ def test_every_thread_count_gives_the_same_model_bit_for_bit():
 @settings(max_examples=10)
 @given(st.integers(1, 40), st.sampled_from(list(Outcome)))
 def test_weight_two_is_the_row_twice(heavy, outcome):
-    how = replace(SETTINGS, outcome=outcome, random=(USER,), tolerance=0.0)
+    how = replace(SETTINGS, outcome=outcome, random=(replace(USER, prior_variance=0.5),), tolerance=0.0)
     weight = np.where(np.arange(80) < heavy, 2.0, 1.0)
     weighted = examples(80, outcome=outcome, weight=weight)
     rows = examples(80, outcome=outcome)
     doubled = rows.take(np.concatenate([np.arange(80), np.arange(heavy)]))
     one, other = fit_game(weighted, how).model, fit_game(doubled, how).model
     np.testing.assert_allclose(one.fixed.coefficients, other.fixed.coefficients, atol=1e-4)
-    np.testing.assert_allclose(one.random[0].prior.precision, other.random[0].prior.precision, rtol=1e-3)
+    np.testing.assert_allclose(one.noise_variance, other.noise_variance, rtol=1e-6)
     np.testing.assert_allclose(one.score(rows).linear, other.score(rows).linear, atol=1e-4)
 
 
@@ -65,7 +65,7 @@ def test_weight_two_is_the_row_twice(heavy, outcome):
 def test_an_offset_on_every_row_moves_the_intercept_by_as_much_and_nothing_else(shift):
     rows = examples(100)
     moved = replace(rows, offset=rows.offset + shift)
-    how = replace(SETTINGS, sweeps=20, tolerance=0.0)
+    how = replace(SETTINGS, random=(replace(USER, prior_variance=0.5),), sweeps=10, tolerance=0.0)
     one, other = fit_game(rows, how).model, fit_game(moved, how).model
     difference = one.fixed.coefficients - other.fixed.coefficients
     np.testing.assert_allclose(difference, [shift, 0, 0, 0, 0], atol=2e-4)
@@ -257,15 +257,15 @@ def closed_form(y, group, x, start):
         return -multivariate_normal(design @ beta, cov).logpdf(y), beta
 
     found = minimize(
-        lambda p: cost(p)[0], start, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10}
+        lambda p: cost(p)[0], start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9}
     )
     return np.exp(found.x), cost(found.x)[1]
 
 
 def test_one_grouping_factor_agrees_with_the_closed_form_linear_mixed_model():
     rng = np.random.default_rng(3)
-    group, x = rng.integers(12, size=90), rng.normal(size=90)
-    y = 1.0 + 0.5 * x + rng.normal(scale=0.8, size=12)[group] + rng.normal(scale=0.6, size=90)
+    group, x = rng.integers(12, size=60), rng.normal(size=60)
+    y = 1.0 + 0.5 * x + rng.normal(scale=0.8, size=12)[group] + rng.normal(scale=0.6, size=60)
     rows = examples_from_table(
         pa.table({"y": y, "x": x, "group": pa.array(group)}),
         TableMapping("y", entities={"group": "group"}, bags={"b": ("x",)}),
