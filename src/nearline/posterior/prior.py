@@ -121,9 +121,7 @@ def initial_prior(rows: FeatureRows) -> Gaussian:
     return Gaussian(np.zeros(rows.columns), np.diag(precision) if rows.columns <= FULL_COLUMNS else precision)
 
 
-def maximise(
-    m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION
-) -> Gaussian:
+def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION) -> Gaussian:
     """Take one step of the fixed-point iteration: to the prior that the beliefs fitted under `prior` call for.
 
     The step from S to the covariance T called for is lengthened along the geodesic between them,
