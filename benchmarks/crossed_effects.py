@@ -1,10 +1,10 @@
 """How far the library's independent entities carry with crossed and nested effects: two models, a small table.
 
-    python benchmarks/crossed_effects.py --data DIR
+    python -m benchmarks.crossed_effects --data DIR
 
 Two random intercepts are fitted by block coordinate descent, as the library trains any model with several random
-effects: each in turn with the other's modes as its offset, its variance by one step of EM, then the noise from the
-residuals and leverages. The modes this ends at are right for its variances. But each belief takes the other effect
+effects: each in turn with the other's modes as its offset, its variance by one step of `maximise` (EM, lengthened),
+then the noise from the residuals and leverages. The modes this ends at are right for its variances. But each belief takes the other effect
 as known, so its spread leaves out the other's uncertainty, and the variances estimated from it come out too small.
 The published maximum of the likelihood and the exact likelihood at both estimates say what that costs.
 """
@@ -18,8 +18,8 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from reference_models import OBJECTIVE, Line, markdown, published, read_table
 
+from benchmarks.reference_models import OBJECTIVE, Line, markdown, published, read_table
 from nearline.arrays import Floats
 from nearline.posterior import Gaussian, Outcome, group_rows, update_many
 from nearline.posterior.blocks import FeatureRows, share

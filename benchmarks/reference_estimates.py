@@ -1,16 +1,16 @@
 """The nine public mixed models beside their published estimates: writes the tables of docs/reference-estimates.md.
 
-python benchmarks/reference_estimates.py --data DIR
+python -m benchmarks.reference_estimates --data DIR
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-import crossed_effects
 import numpy as np
-from reference_models import OBJECTIVE, Line, Model, markdown, one_factor_models, published
 
+from benchmarks import crossed_effects
+from benchmarks.reference_models import OBJECTIVE, Line, Model, markdown, one_factor_models, published
 from nearline.arrays import Floats
 from nearline.batch.mixed_fit import MixedFit
 

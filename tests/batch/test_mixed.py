@@ -143,7 +143,7 @@ def test_fixed_point_of_the_population_prior_is_the_direct_maximum(outcome, colu
     z, offset = z[:, :columns], x @ [0.3, -0.5]
     rows, labels = group_rows(z, group, 80), Labels(y, offset=offset)
     prior = initial_prior(rows)
-    for _ in range(1500):
+    for _ in range(800):
         beliefs = update_many(rows, labels, share(prior), outcome).beliefs
         prior = maximise(moments(rows, labels, beliefs, prior.mean, outcome), prior, estimate_mean=False)
     fit = fit_mixed_model(x[:, :0], z, y, group, outcome, offset=offset)

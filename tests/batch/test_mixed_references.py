@@ -3,11 +3,9 @@
 import functools
 from pathlib import Path
 
-import crossed_effects
 import numpy as np
 import pytest
-import reference_estimates
-import reference_models
+from benchmarks import crossed_effects, reference_estimates, reference_models
 
 from nearline.batch.mixed_fit import MixedFit
 
