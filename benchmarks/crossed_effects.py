@@ -4,9 +4,10 @@
 
 Two random intercepts are fitted by block coordinate descent, as the library trains any model with several random
 effects: each in turn with the other's modes as its offset, its variance by one step of `maximise` (EM, lengthened),
-then the noise from the residuals and leverages. The modes this ends at are right for its variances. But each belief takes the other effect
-as known, so its spread leaves out the other's uncertainty, and the variances estimated from it come out too small.
-The published maximum of the likelihood and the exact likelihood at both estimates say what that costs.
+then the noise from the residuals and leverages. The modes this ends at are right for its variances. But each
+belief takes the other effect as known, so its spread leaves out the other's uncertainty, and the variances estimated
+from it come out too small. The published maximum of the likelihood and the exact likelihood at both estimates say
+what that costs.
 """
 
 import argparse
