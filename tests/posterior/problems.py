@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
@@ -130,6 +131,7 @@ def assert_identical(a: Gaussian, b: Gaussian) -> None:
     np.testing.assert_array_equal(a.precision, b.precision, strict=True)
 
 
+brief = settings(max_examples=30)
 outcomes = st.sampled_from(list(Outcome))
 methods = st.sampled_from(list(Method))
 

@@ -10,6 +10,7 @@ from problems import (
     Problem,
     assert_identical,
     assert_same,
+    brief,
     draw,
     fit,
     methods,
@@ -28,6 +29,7 @@ always_full = st.just(True)
 INSTRUCTION_SETS = _posterior.available_instruction_sets()
 
 
+@brief
 @given(problems())
 def test_evidence_never_lowers_certainty(problem: Problem) -> None:
     before, after = problem.belief, fit(problem)
@@ -36,18 +38,21 @@ def test_evidence_never_lowers_certainty(problem: Problem) -> None:
     assert smallest >= -1e-12 * np.abs(after.precision).max()
 
 
+@brief
 @given(problems(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(problem: Problem, random: object) -> None:
     order = np.random.default_rng(problem.n).permutation(problem.n)
     assert_same(fit(problem.rows(order)), fit(problem), 1e-10)
 
 
+@brief
 @given(problems())
 def test_weight_two_is_the_row_twice(problem: Problem) -> None:
     twice = problem.rows(np.repeat(np.arange(problem.n), 2))
     assert_same(fit(replace(problem, weight=2.0 * problem.weight)), fit(twice), 1e-10)
 
 
+@brief
 @given(problems(outcome=st.just(Outcome.NORMAL), full=always_full))
 def test_a_batch_is_its_rows_one_by_one_for_normal_outcomes(problem: Problem) -> None:
     belief = problem.belief
@@ -56,6 +61,7 @@ def test_a_batch_is_its_rows_one_by_one_for_normal_outcomes(problem: Problem) ->
     assert_same(belief, fit(problem), 1e-9)
 
 
+@brief
 @given(problems(rows=(2, 40), outcome=st.just(Outcome.BERNOULLI), full=always_full))
 def test_a_batch_is_near_its_rows_one_by_one_for_bernoulli_outcomes(problem: Problem) -> None:
     belief = problem.belief
@@ -69,6 +75,7 @@ def test_a_batch_is_near_its_rows_one_by_one_for_bernoulli_outcomes(problem: Pro
     assert np.abs(np.linalg.slogdet(belief.precision)[1] - np.linalg.slogdet(batch.precision)[1]) <= problem.d
 
 
+@brief
 @given(problems(), st.integers(0, 40))
 def test_a_row_of_weight_zero_changes_nothing(problem: Problem, where: int) -> None:
     at = where % (problem.n + 1)
@@ -83,17 +90,20 @@ def test_a_row_of_weight_zero_changes_nothing(problem: Problem, where: int) -> N
     assert_same(fit(more), fit(problem), 1e-11)
 
 
+@brief
 @given(problems())
 def test_rows_of_weight_zero_alone_leave_the_belief_bitwise(problem: Problem) -> None:
     assert_identical(fit(replace(problem, weight=np.zeros(problem.n))), problem.belief)
 
 
+@brief
 @given(problems(), methods)
 def test_all_methods_agree(problem: Problem, method: Method) -> None:
     assert_same(fit(problem, method=method), fit(problem, method=Method.PRIMAL), 1e-9)
     assert_same(fit(problem, features=sparse(problem.x), method=method), fit(problem), 1e-9)
 
 
+@brief
 @given(problems(), methods, st.integers(0, 1000))
 def test_sparse_rows_with_doubles_zeros_and_disorder_are_the_dense_rows(
     problem: Problem, method: Method, seed: int
@@ -101,6 +111,7 @@ def test_sparse_rows_with_doubles_zeros_and_disorder_are_the_dense_rows(
     assert_same(fit(problem, features=untidy(problem.x, seed), method=method), fit(problem), 1e-9)
 
 
+@brief
 @given(problems())
 def test_features_in_single_precision_are_the_same_values_in_double(problem: Problem) -> None:
     single = problem.x.astype(np.float32)
@@ -116,6 +127,7 @@ def test_features_in_single_precision_are_the_same_values_in_double(problem: Pro
 
 
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
+@brief
 @given(problem=problems(), method=methods)
 def test_all_instruction_sets_agree(name: str, problem: Problem, method: Method) -> None:
     kept = _posterior.instruction_set()
@@ -147,6 +159,7 @@ def assert_updates_identical(a: Update, b: Update) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8, 1000])
+@brief
 @given(seed=st.integers(0, 1000), outcome=outcomes, full=st.booleans(), is_sparse=st.booleans())
 def test_any_number_of_threads_gives_the_same_bits(
     threads: int, seed: int, outcome: Outcome, full: bool, is_sparse: bool
@@ -156,6 +169,7 @@ def test_any_number_of_threads_gives_the_same_bits(
     assert_updates_identical(many, update_many(rows, labels, prior, outcome, full=full))
 
 
+@brief
 @given(seed=st.integers(0, 1000), outcome=outcomes, full=st.booleans())
 def test_an_entity_among_many_is_the_entity_alone(seed: int, outcome: Outcome, full: bool) -> None:
     rows, labels, prior = ragged(seed, outcome, full=full, is_sparse=False)
@@ -172,6 +186,7 @@ def test_an_entity_among_many_is_the_entity_alone(seed: int, outcome: Outcome, f
         assert_identical(many.beliefs.belief(e), fit(alone))
 
 
+@brief
 @given(seed=st.integers(0, 1000), outcome=outcomes, full=st.booleans(), is_sparse=st.booleans())
 def test_where_newton_begins_does_not_change_where_it_ends(
     seed: int, outcome: Outcome, full: bool, is_sparse: bool
@@ -185,6 +200,7 @@ def test_where_newton_begins_does_not_change_where_it_ends(
     np.testing.assert_allclose(warm.beliefs.mean, cold.beliefs.mean, rtol=0.0, atol=1e-8)
 
 
+@brief
 @given(problems(full=st.just(False)))
 def test_a_diagonal_prior_can_grow_correlations(problem: Problem) -> None:
     labels = Labels(problem.y, problem.weight, problem.offset)
