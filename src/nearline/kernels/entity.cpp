@@ -268,8 +268,8 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   gather_scalars(job, e, ws);
   gather_prior(job, index, e, ws);
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
-  const bool sparse = method == kConjugateGradients && !e.full && e.nonzeros > 0;
-  if (!sparse || job.posterior.full) gather_dense_rows(job.rows, e, ws);
+  const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
+  if (job.posterior.full || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(job.rows, e, ws);
   Status status;
   if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
   else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
