@@ -1,6 +1,8 @@
 // The jobs of problem.hpp, one entity after the other. Compiled once per instruction set.
 #include "entity.hpp"
 
+#include <limits>
+
 #include "solve.hpp"
 
 namespace nearline::NEARLINE_ISA {
@@ -35,14 +37,18 @@ bool is_allowed(int outcome, double y) {
   return outcome == kNormal || (y >= 0.0 && (outcome == kPoisson || y <= 1.0));
 }
 
+// Counts rather than asks, for the sake of vector instructions.
+template <class T>
+bool all_finite(const T* values, int64_t n) {
+  int wrong = 0;
+  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
+  return wrong == 0;
+}
+
 bool has_finite_features(const Rows& rows, int64_t row) {
-  bool finite = true;
-  if (rows.indptr) {
-    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) finite &= std::isfinite(rows.values[k]);
-  } else {
-    for (int64_t j = 0; j < rows.columns; ++j) finite &= std::isfinite(feature(rows, row, j));
-  }
-  return finite;
+  if (rows.indptr) return all_finite(rows.values + rows.indptr[row], rows.indptr[row + 1] - rows.indptr[row]);
+  if (rows.dense) return all_finite(rows.dense + row * rows.columns, rows.columns);
+  return all_finite(rows.dense32 + row * rows.columns, rows.columns);
 }
 
 // Where the block's columns lie in it; -1 for those it lacks. Sparse rows only.
@@ -169,7 +175,8 @@ void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
       for (int64_t k = ws.sparse_start[static_cast<size_t>(i)]; k < ws.sparse_start[static_cast<size_t>(i) + 1]; ++k)
         to[ws.sparse_column[static_cast<size_t>(k)]] += e.sparse_value[k];
     } else {
-      for (int64_t j = 0; j < e.m; ++j) to[j] = feature(rows, row, j);
+      if (rows.dense) std::copy(rows.dense + row * rows.columns, rows.dense + row * rows.columns + e.m, to);
+      else std::copy(rows.dense32 + row * rows.columns, rows.dense32 + row * rows.columns + e.m, to);
       std::fill(to + e.m, to + e.mp, 0.0);
     }
   }
@@ -240,12 +247,6 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
   }
 }
 
-bool is_finite(const double* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    if (!std::isfinite(values[i])) return false;
-  return true;
-}
-
 Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t& steps) {
   steps = 0;
   select_rows(job, index, ws);
@@ -276,7 +277,7 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   else status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
   steps = e.steps;
   if (status != kLearned) return status;
-  if (!is_finite(e.mean, e.m) || !is_finite(e.curvature, e.n)) return kNotFinite;
+  if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
   write_posterior(job, index, e, ws);
   return kLearned;
 }
@@ -495,7 +496,7 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
       shift[place(i)] += keep * job.evidence.mean[from + i];
     }
     for (int64_t j = 0; j < d; ++j) mean[j] = shift[j] / precision[j];
-    return is_finite(mean, d) ? kLearned : kNotFinite;
+    return all_finite(mean, d) ? kLearned : kNotFinite;
   }
   double *p = ws.get(kPrior, dp * dp), *u = ws.get(kHessian, dp * dp);
   if (job.prior.full) {
@@ -519,7 +520,7 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   solve_transposed(u, dp, shift);
   solve_upper(u, dp, shift);
   std::copy(shift, shift + d, mean);
-  return is_finite(mean, d) ? kLearned : kNotFinite;
+  return all_finite(mean, d) ? kLearned : kNotFinite;
 }
 
 // The reverse: evidence = belief - prior, in natural form, over the columns of the evidence.

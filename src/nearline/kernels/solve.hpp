@@ -250,8 +250,8 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
 inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
   std::fill(z, z + e.mp * e.np, 0.0);
   if (e.full) {
-    for (int64_t i = 0; i < e.n; ++i)
-      for (int64_t j = 0; j < e.m; ++j) z[j * e.np + i] = e.x[i * e.mp + j];
+    for (int64_t j = 0; j < e.m; ++j)
+      for (int64_t i = 0; i < e.n; ++i) z[j * e.np + i] = e.x[i * e.mp + j];
     double* u = ws.get(kHessian, e.mp * e.mp);
     double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
     std::copy(e.prior, e.prior + e.mp * e.mp, u);
