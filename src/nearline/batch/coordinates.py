@@ -2,14 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from nearline.arrays import Columns, Csr, Floats, Ints
+from nearline.arrays import ArrowArray, Columns, Csr, Floats, Ints
 from nearline.batch.settings import FixedSettings, RandomSettings
 from nearline.fixed.linear import fit_linear
 from nearline.model.effects import FixedCoefficients, RandomEffect, design, entity_column
@@ -34,10 +34,6 @@ class Target:
     y: Floats
     weight: Floats
 
-    def labels(self, offset: Floats) -> Labels:
-        """The target given what is explained already."""
-        return Labels(self.y, self.weight, offset)
-
 
 @final
 class FixedCoordinate:
@@ -52,7 +48,9 @@ class FixedCoordinate:
             self._registry = ColumnRegistry.from_table(start.registry.to_table())
         self._matrix = design(self._registry, settings.bags, examples, grow=not settings.locked)
         columns = self._registry.version
-        self.coefficients = np.zeros(columns) if start is None else _extended(start.coefficients, columns, 0.0)
+        self.coefficients = (
+            np.zeros(columns) if start is None else _extended(start.coefficients, columns, 0.0)
+        )
         self._started = start is not None
         self._anchor: tuple[Floats, Floats] | None = None
         if anchored and start is not None and start.precision is not None:
@@ -62,7 +60,7 @@ class FixedCoordinate:
         """Refit. `correction` float64[n] adds to the gradient in each row's linear predictor."""
         if self.settings.locked:
             return
-        adjustment: Floats = self._matrix.T @ correction
+        adjustment = np.asarray(self._matrix.T @ correction, dtype=np.float64)
         l2: float | Floats = self.settings.l2
         if self._anchor is not None:
             anchor, l2 = self._anchor
@@ -83,7 +81,7 @@ class FixedCoordinate:
         self._started = True
 
     def contribution(self) -> Floats:
-        """x . coefficients of each row, float64[n]."""
+        """X . coefficients of each row, float64[n]."""
         return np.asarray(self._matrix @ self.coefficients, dtype=np.float64)
 
     def effect(self, target: Target, linear: Floats) -> FixedCoefficients:
@@ -91,9 +89,31 @@ class FixedCoordinate:
         curvature = target.weight * outcomes.curvature(target.outcome, linear)
         squared = self._matrix.copy()
         squared.data **= 2
-        past = self._anchor[1] if self._anchor is not None else np.full(len(self.coefficients), self.settings.l2)
+        past = (
+            self._anchor[1] if self._anchor is not None else np.full(len(self.coefficients), self.settings.l2)
+        )
         precision = past + np.asarray(squared.T @ curvature)
         return FixedCoefficients(self.settings.bags, self._registry, self.coefficients, precision)
+
+
+@final
+class _Grouped:
+    """Rows brought into the order of their entities once, so that every later pass reads memory in order."""
+
+    def __init__(self, matrix: Csr, entity: Ints, entities: int) -> None:
+        self._count = len(entity)
+        self._order = np.argsort(entity, kind="stable")[np.count_nonzero(entity < 0) :]
+        self.rows = group_rows(matrix[self._order], entity[self._order], entities)
+
+    def take(self, values: Floats) -> Floats:
+        """Values of all examples -> of the grouped rows."""
+        return values[self._order]
+
+    def put(self, values: Floats) -> Floats:
+        """Values of the grouped rows -> of all examples; 0 for those left out."""
+        out = np.zeros(self._count)
+        out[self._order] = values
+        return out
 
 
 @final
@@ -111,8 +131,11 @@ class RandomCoordinate:
         column = entity_column(examples, settings.kind)
         self._names, entity = _number_entities(column, start)
         learned = _rows_to_learn(entity, len(self._names), settings)
-        self._all = group_rows(matrix, entity, len(self._names))
-        self._rows = group_rows(matrix, np.where(learned, entity, -1), len(self._names))
+        self._all = _Grouped(matrix, entity, len(self._names))
+        self._learned = self._all
+        if not np.array_equal(learned, entity >= 0):
+            self._learned = _Grouped(matrix, np.where(learned, entity, -1), len(self._names))
+        self._rows = self._learned.rows
         self._stray = _stray_mean(matrix, entity)
         self._full = settings.precision == "full"
         self._estimate = settings.prior_variance is None
@@ -138,22 +161,27 @@ class RandomCoordinate:
             precision = np.full(columns, 1.0 / self.settings.prior_variance)
             return Gaussian(np.zeros(columns), precision if diagonal else np.diag(precision))
         prior = initial_prior(self._rows)
-        return Gaussian(prior.mean, np.diag(prior.precision).copy()) if diagonal and not prior.is_diagonal else prior
+        return (
+            Gaussian(prior.mean, np.diag(prior.precision).copy())
+            if diagonal and not prior.is_diagonal
+            else prior
+        )
 
     def _choose_layout(self) -> tuple[Ints, Columns | None]:
         if self._evidence is not None:
-            return layout_for(self._all, self._evidence, self.prior)
+            return layout_for(self._all.rows, self._evidence, self.prior)
         if self.prior.is_diagonal:
-            return active_layout(self._all)
+            return active_layout(self._all.rows)
         return np.arange(len(self._names) + 1, dtype=np.int64) * self._registry.version, None
 
     def update(self, target: Target, offset: Floats, prior_steps: int, threads: int) -> None:
         """Refit every entity; before that, move the population prior where the last fit calls for it."""
-        labels = target.labels(offset)
         if self.settings.locked:
             if self._beliefs is None:
                 self._beliefs = self._start_blocks(threads)
             return
+        take = self._learned.take
+        labels = Labels(take(target.y), take(target.weight), take(offset))
         steps = prior_steps if self._moments is None and self._estimate else 0
         for _ in range(steps):
             self._fit(target, labels, threads)
@@ -172,7 +200,14 @@ class RandomCoordinate:
     def _fit(self, target: Target, labels: Labels, threads: int) -> None:
         prior = share(self.prior) if self._evidence is None else self._start_blocks(threads)
         fitted = update_many(
-            self._rows, labels, prior, target.outcome, full=self._full, layout=self._layout, threads=threads
+            self._rows,
+            labels,
+            prior,
+            target.outcome,
+            full=self._full,
+            layout=self._layout,
+            start=None if self._beliefs is None else self._beliefs.mean,
+            threads=threads,
         )
         self._beliefs = fitted.beliefs
         self.failures = _failures(fitted.report)
@@ -183,10 +218,11 @@ class RandomCoordinate:
             )
 
     def contribution(self, threads: int) -> Floats:
-        """x . b of each row, float64[n]."""
+        """X . b of each row, float64[n]."""
         if self._beliefs is None:
-            return np.zeros(self._rows.count)
-        return mean_of_blocks(self._all, self._beliefs, threads=threads) + self._stray @ self.prior.mean
+            return np.zeros(self._stray.shape[0])
+        mean = mean_of_blocks(self._all.rows, self._beliefs, threads=threads)
+        return np.asarray(self._all.put(mean) + self._stray @ self.prior.mean, dtype=np.float64)
 
     @property
     def has_beliefs(self) -> bool:
@@ -194,9 +230,9 @@ class RandomCoordinate:
         return self._beliefs is not None
 
     def variance(self, threads: int) -> Floats:
-        """x' V x of each row, float64[n]: what is not known of the entity's part."""
+        """X' V x of each row, float64[n]: what is not known of the entity's part."""
         assert self._beliefs is not None  # noqa: S101 - called after an update
-        return score_blocks(self._all, self._beliefs, threads=threads)[1]
+        return self._all.put(score_blocks(self._all.rows, self._beliefs, threads=threads)[1])
 
     def correction(self, target: Target, linear: Floats) -> Floats:
         """Half the gradient of log det H in each row's linear predictor, the mode moving along, float64[n].
@@ -208,15 +244,13 @@ class RandomCoordinate:
             return np.zeros_like(linear)
         third = outcomes.slope_of_curvature(target.outcome, linear)
         second = outcomes.curvature(target.outcome, linear)
-        return 0.5 * target.weight * (third * self._moments.leverage - second * self._moments.pull)
+        put = self._learned.put
+        return 0.5 * target.weight * (third * put(self._moments.leverage) - second * put(self._moments.pull))
 
     def effect(self, threads: int) -> RandomEffect:
         """The effect as it now stands."""
         assert self._beliefs is not None  # noqa: S101 - called after an update
-        if self._rows.is_sparse:
-            layout = active_layout(self._rows, self._evidence)
-        else:
-            layout = self._layout
+        layout = active_layout(self._rows, self._evidence) if self._rows.is_sparse else self._layout
         evidence = extract_evidence(self._beliefs, self.prior, layout, threads=threads)
         return RandomEffect(
             self.settings.name,
@@ -252,12 +286,17 @@ def _number_entities(column: EntityColumn, start: RandomEffect | None) -> tuple[
     """Names of all entities, those of `start` first, and the number of each row's entity (-1: none)."""
     codes = column.codes
     used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(column.names)))
-    seen = column.names.take(pa.array(used))
+    seen = _at(column.names, used)
     known = start.names if start is not None else pa.array([], pa.string())
-    new = seen.filter(pc.invert(pc.is_in(seen, known)))
-    names = pa.concat_arrays([known.cast(pa.string()), new.cast(pa.string())])
+    place_of: ArrowArray = pc.index_in(seen, known)
+    new = np.flatnonzero(place_of.is_null().to_numpy(zero_copy_only=False))
+    names: Any = pa.concat_arrays([known.cast(pa.string()), _at(seen, new).cast(pa.string())])
     place = pc.index_in(column.names, names).fill_null(-1).to_numpy(zero_copy_only=False)
     return names, np.append(place, -1)[codes].astype(np.int64)
+
+
+def _at(names: ArrowArray, places: NDArray[np.integer[Any]]) -> ArrowArray:
+    return names.take(pa.array(places))
 
 
 def _old_places(known: int, entities: int) -> Ints:
@@ -298,8 +337,9 @@ def _stray_mean(matrix: Csr, entity: Ints) -> Csr:
 
 
 def _failures(report: Report) -> Counter[Status]:
-    counts = Counter({Status(int(s)): int(n) for s, n in zip(*np.unique(report.status, return_counts=True), strict=True)})
+    counts = Counter(
+        {Status(int(s)): int(n) for s, n in zip(*np.unique(report.status, return_counts=True), strict=True)}
+    )
     del counts[Status.LEARNED]
     del counts[Status.NO_ROWS]
     return counts
-

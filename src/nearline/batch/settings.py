@@ -1,6 +1,6 @@
 """What a batch training run is asked to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, final
 
 from nearline.errors import ConfigError
@@ -82,7 +82,7 @@ class TrainingSettings:
     """
 
     outcome: Outcome = Outcome.BERNOULLI
-    fixed: FixedSettings = FixedSettings()
+    fixed: FixedSettings = field(default_factory=FixedSettings)
     random: tuple[RandomSettings, ...] = ()
     sequence: tuple[str, ...] | None = None
     sweeps: int = 10
@@ -97,7 +97,9 @@ class TrainingSettings:
         names = [FIXED, *(effect.name for effect in self.random)]
         _require("random_effects", len(set(names)) == len(names), "names that differ", names)
         if self.sequence is not None:
-            _require("training.sequence", set(self.sequence) <= set(names), f"names out of {names}", self.sequence)
+            _require(
+                "training.sequence", set(self.sequence) <= set(names), f"names out of {names}", self.sequence
+            )
             _require("training.sequence", len(self.sequence) > 0, "at least one effect", self.sequence)
 
     @property

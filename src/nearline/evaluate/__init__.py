@@ -1,6 +1,7 @@
 """Predictions on held-out rows to metrics with intervals, and to a report that a person can read."""
 
 from nearline.evaluate.bootstrap import Estimate
+from nearline.evaluate.curves import Curves, curves
 from nearline.evaluate.metrics import (
     auc,
     aupr,
@@ -13,18 +14,37 @@ from nearline.evaluate.metrics import (
     rmse,
 )
 from nearline.evaluate.per_entity import EntityMean, per_entity_auc, precision_at_k
+from nearline.evaluate.report import (
+    EffectDistribution,
+    FeatureWeight,
+    PriorSummary,
+    Reference,
+    Report,
+    Stage,
+    Training,
+    write_report,
+)
 from nearline.evaluate.results import Evaluation, MetricResult, Slice
 from nearline.evaluate.summary import EntitySizes, evaluate
 
 __all__ = [
+    "Curves",
+    "EffectDistribution",
     "EntityMean",
     "EntitySizes",
     "Estimate",
     "Evaluation",
+    "FeatureWeight",
     "MetricResult",
+    "PriorSummary",
+    "Reference",
+    "Report",
     "Slice",
+    "Stage",
+    "Training",
     "auc",
     "aupr",
+    "curves",
     "evaluate",
     "expected_calibration_error",
     "interval_coverage",
@@ -35,4 +55,5 @@ __all__ = [
     "poisson_deviance",
     "precision_at_k",
     "rmse",
+    "write_report",
 ]

@@ -1,7 +1,7 @@
 """Results to figures as inline SVG that takes its colours and font from the page around it.
 
 Figures are drawn in placeholder colours, which become CSS variables, so one figure serves a light and a dark
-page. Text stays text. They are 340 points wide: legible at the width of a phone, and two abreast on a desk.
+page. Text stays text. They are 300 points wide: legible at the width of a phone, and two abreast on a desk.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from io import StringIO
+from textwrap import fill
 from typing import Final
 
 import matplotlib as mpl
@@ -32,7 +33,8 @@ _VARIABLES: Final = {
     _FILL: "var(--fill)",
     _SURFACE: "var(--surface)",
 }
-_WIDTH_INCHES: Final = 340 / 72
+_WIDTH: Final = 300.0
+_LONGEST_NAME: Final = 18
 _NOT_DRAWN: Final = re.compile(
     r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", flags=re.DOTALL
 )
@@ -84,22 +86,27 @@ def stages_figure(
     identity: str,
 ) -> str:
     """Return a point per stage with its interval, and hollow marks for what others reached there."""
-    rows = 1 + len(references)
-    figure, axes = _axes(0.7 + len(stages) * (0.28 + 0.24 * rows))
-    step = 0.8 / (rows + 0.6)
+    step = 0.75 / (1 + len(references))
+    names = [name for name, _ in stages]
+    figure, axes = _rows_of(names, points_per_row=24.0 + 22.0 * (1 + len(references)))
     for place, (_, estimate) in enumerate(stages):
-        _point(axes, estimate, place - step * (rows - 1) / 2)
+        level = place - step * len(references) / 2
+        _point(axes, estimate, level)
         name = "this model " if references and place == 0 else ""
-        _above(axes, estimate.value, place - step * (rows - 1) / 2, f"{name}{estimate.value:.4f}", _MODEL)
+        _note(axes, f"{name}{estimate.value:.4f}", (estimate.value, level), _MODEL, size=8.5)
+    known = [estimate.value for _, estimate in stages]
+    known += [value for _, values in references for value in values if value is not None]
+    middle = (min(known) + max(known)) / 2
     for row, (name, values) in enumerate(references, start=1):
         for place, value in enumerate(values):
             if value is not None:
-                level = place + step * (row - (rows - 1) / 2)
+                level = place + step * (row - len(references) / 2)
                 axes.plot(value, level, "D", color=_OTHER, markerfacecolor=_SURFACE, markersize=4.5)
-                _above(axes, value, level, f"{name} {value:.4f}" if place == 0 else f"{value:.4f}", _OTHER)
-    _categories(axes, [name for name, _ in stages])
+                text = f"{name} {value:.4f}" if place == 0 else f"{value:.4f}"
+                side = (6.0, 0.0) if value <= middle else (-6.0, 0.0)
+                _note(axes, text, (value, level), _OTHER, side, size=8.5)
     axes.set_xlabel(unit)
-    axes.margins(x=0.22)
+    axes.margins(x=0.2)
     return _svg(figure, description, identity)
 
 
@@ -113,33 +120,18 @@ def groups_figure(
     identity: str,
 ) -> str:
     """Return a point with its interval per group; `zero` labels a line at 0, if there is to be one."""
-    figure, axes = _axes(0.75 + 0.42 * len(groups))
+    figure, axes = _rows_of([name for name, _ in groups], points_per_row=34.0)
     if zero is not None:
         axes.axvline(0.0, color=_MUTED, linewidth=1.0, zorder=1.5)
-        axes.annotate(
-            zero,
-            (0.0, 1.0),
-            (3, 1),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            color=_MUTED,
-        )
+        _note(axes, zero, (0.0, -0.7), _MUTED, (3.0, 2.0), size=8.5)
+    across = axes.get_yaxis_transform()
     for place, (_, estimate) in enumerate(groups):
         if estimate is None or not np.isfinite(estimate.value):
-            axes.text(
-                0.5,
-                place,
-                "too few rows",
-                color=_MUTED,
-                ha="center",
-                va="center",
-                transform=axes.get_yaxis_transform(),
-            )
+            axes.text(0.5, place, "too few rows", color=_MUTED, ha="center", va="center", transform=across)
         else:
             _point(axes, estimate, place)
-            sign = "+" if zero is not None else ""
-            _above(axes, estimate.value, place, f"{estimate.value:{sign}.4f}", _MODEL)
-    _categories(axes, [name for name, _ in groups])
+            text = f"{estimate.value:{'+' if zero is not None else ''}.4f}".replace("-", "\u2212")
+            _note(axes, text, (estimate.value, place), _MODEL, size=8.5)
     axes.set_xlabel(unit)
     axes.margins(x=0.12)
     return _svg(figure, description, identity)
@@ -156,30 +148,21 @@ def calibration_figure(
     identity: str,
 ) -> str:
     """Return mean outcome against mean prediction above a histogram of the predictions."""
-    figure = Figure(figsize=(_WIDTH_INCHES, 4.5), layout="constrained")
+    figure = Figure(figsize=(_WIDTH / 72, 285 / 72))
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    ends = [0.0, 1.0] if probability else [histogram.edges[0], histogram.edges[-1]]
-    axes.plot(ends, ends, color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
-    axes.annotate(
-        "perfect",
-        (ends[1], ends[1]),
-        (-4, -2),
-        textcoords="offset points",
-        color=_MUTED,
-        ha="right",
-        va="top",
-    )
-    axes.vlines(calibration.predicted, calibration.low, calibration.high, color=_MODEL, linewidth=1.4)
-    axes.plot(calibration.predicted, calibration.observed, "o-", color=_MODEL, markersize=4.5, linewidth=0.8)
+    figure.subplots_adjust(48 / _WIDTH, 38 / 285, 1 - 14 / _WIDTH, 1 - 8 / 285, hspace=0.12)
+    low, high = (0.0, 1.0) if probability else (histogram.edges[0], histogram.edges[-1])
+    axes.plot([low, high], [low, high], color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
+    _note(axes, "perfect", (low + 0.72 * (high - low),) * 2, _MUTED, (10.0, -10.0))
+    axes.vlines(calibration.predicted, calibration.low, calibration.high, color=_MODEL, linewidth=1.8)
+    axes.plot(calibration.predicted, calibration.observed, "o-", color=_MODEL, markersize=4, linewidth=0.8)
     axes.set_ylabel(labels[1])
-    below.bar(
-        histogram.edges[:-1], histogram.share, np.diff(histogram.edges) * 0.92, align="edge", color=_FILL
-    )
+    axes.tick_params(axis="x", length=0)
+    below.stairs(histogram.share, histogram.edges, fill=True, color=_FILL)
     below.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     below.yaxis.set_major_locator(MaxNLocator(2))
-    below.grid(visible=False, axis="x")
-    below.set_ylabel("rows")
-    below.set_xlabel(labels[0])
+    below.set(xlabel=labels[0], ylabel="rows")
+    figure.align_ylabels()
     if probability:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return _svg(figure, description, identity)
@@ -197,21 +180,13 @@ def curve_figure(
     identity: str,
 ) -> str:
     """Return a curve in the unit square against the curve of scores that say nothing."""
-    figure, axes = _axes(3.6)
+    figure, axes = _axes(250.0)
     axes.plot(chance.x, chance.y, color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
     axes.plot(curve.x, curve.y, color=_MODEL, clip_on=False)
-    middle = (float(np.mean(chance.x)), float(np.mean(chance.y)))
-    axes.annotate(chance_note, middle, (6, -4), textcoords="offset points", color=_MUTED, va="top")
-    at = int(np.argmin(np.abs(curve.x - 0.35)))
-    below = curve.y[at] > 0.5
-    axes.annotate(
-        note,
-        (curve.x[at], curve.y[at]),
-        (8, -6 if below else 8),
-        textcoords="offset points",
-        color=_MODEL,
-        va="top" if below else "bottom",
-    )
+    _note(axes, chance_note, (float(np.mean(chance.x)), float(np.mean(chance.y))), _MUTED, (6.0, -10.0))
+    height = float(np.interp(0.4, curve.x, curve.y))
+    right, above = (1.0 if curve.y[-1] > curve.y[0] else -1.0), height < 0.5
+    _note(axes, note, (0.4, height), _MODEL, (-8.0 * right, 10.0) if above else (8.0 * right, -12.0))
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), xlabel=labels[0], ylabel=labels[1])
     return _svg(figure, description, identity)
 
@@ -219,59 +194,59 @@ def curve_figure(
 @_house_style()
 def effects_figure(effects: EffectDistribution, *, description: str, identity: str) -> str:
     """Return a histogram of one number per entity, with the spread of its prior if that is known."""
-    figure, axes = _axes(2.6)
+    figure, axes = _axes(180.0)
     counts, edges = np.histogram(effects.values, bins=30)
-    axes.bar(edges[:-1], counts, np.diff(edges) * 0.92, align="edge", color=_FILL)
+    axes.stairs(counts, edges, fill=True, color=_FILL)
     if effects.prior_std is not None:
         axes.axvline(effects.prior_std, color=_OTHER, linewidth=1.2)
-        axes.annotate(
-            "prior std",
-            (effects.prior_std, 1.0),
-            (-4, -2),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            color=_OTHER,
-            ha="right",
-            va="top",
-        )
-    axes.set_xlabel(f"{effects.quantity} ({effects.unit})")
-    axes.set_ylabel("entities")
+        side = -4.0 if effects.prior_std > edges.mean() else 4.0
+        _note(axes, "prior std", (effects.prior_std, 1.08 * counts.max()), _OTHER, (side, 0.0))
+        axes.set_ylim(0.0, 1.15 * counts.max())
+    axes.set(xlabel=f"{effects.quantity} ({effects.unit})", ylabel="entities")
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.grid(visible=False, axis="x")
     return _svg(figure, description, identity)
 
 
-def _axes(height_inches: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
+def _axes(height: float, left: float = 48.0) -> tuple[Figure, Axes]:
+    """Return a figure of `height` points with `left` points for the labels of its one vertical axis."""
+    figure = Figure(figsize=(_WIDTH / 72, height / 72))
+    figure.subplots_adjust(left / _WIDTH, 38 / height, 1 - 14 / _WIDTH, 1 - 14 / height)
     return figure, figure.subplots()
 
 
-def _point(axes: Axes, estimate: Estimate, place: float) -> None:
-    if np.isfinite(estimate.low) and np.isfinite(estimate.high):
-        axes.hlines(place, estimate.low, estimate.high, color=_MODEL, linewidth=1.8)
-    axes.plot(estimate.value, place, "o", color=_MODEL, markersize=5.5)
-
-
-def _above(axes: Axes, value: float, place: float, text: str, colour: str) -> None:
-    axes.annotate(
-        text,
-        (value, place),
-        (0, 4.5),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        color=colour,
-        size=8.5,
-    )
-
-
-def _categories(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.45, -0.7)
+def _rows_of(names: Sequence[str], points_per_row: float) -> tuple[Figure, Axes]:
+    """Return a figure with a named row for each of `names`, from the top down, and room for the names."""
+    lines = ["\n".join(fill(line, _LONGEST_NAME) for line in name.splitlines()) for name in names]
+    longest = max((len(line) for name in lines for line in name.splitlines()), default=0)
+    figure, axes = _axes(60.0 + points_per_row * len(names), 16.0 + 5.3 * longest)
+    axes.set_yticks(range(len(names)), lines)
+    axes.set_ylim(len(names) - 0.4, -0.7)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
+    return figure, axes
+
+
+def _point(axes: Axes, estimate: Estimate, level: float) -> None:
+    if np.isfinite(estimate.low) and np.isfinite(estimate.high):
+        axes.hlines(level, estimate.low, estimate.high, color=_MODEL, linewidth=1.8)
+    axes.plot(estimate.value, level, "o", color=_MODEL, markersize=5.5)
+
+
+def _note(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    colour: str,
+    offset: tuple[float, float] = (0.0, 4.5),
+    size: float = 9.5,
+) -> None:
+    """Write beside a point, on the side that `offset` (points) leads to; straight above it if that is 0."""
+    across = {0.0: "center", 1.0: "left", -1.0: "right"}[float(np.sign(offset[0]))]
+    along = "bottom" if offset[1] > 0.0 else "center"
+    axes.annotate(text, at, offset, textcoords="offset points", ha=across, va=along, color=colour, size=size)
 
 
 def _svg(figure: Figure, description: str, identity: str) -> str:

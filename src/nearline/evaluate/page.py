@@ -46,6 +46,7 @@ def render(report: Report) -> str:
         verdict=verdict(report.evaluation),
         provenance=provenance(report.evaluation),
         metrics=tables.metrics_table(report),
+        meanings=tables.meanings_table(report.evaluation),
         stages=_stages_panel(report) if report.stages else None,
         stages_table=tables.stages_table(report) if report.stages else None,
         panels=list(_panels(report)),
@@ -205,6 +206,7 @@ def _groups_panel(report: Report, entity_type: str, identity: str) -> Panel:
     )
     reading = (
         f"{what} by how many training rows the {entity_type} has. "
+        f"{'Above zero the model is better. ' if gains else ''}"
         f"Bars: {percent(evaluation.level, 0)} intervals."
     )
     heading = f"{what} by {entity_type} history"

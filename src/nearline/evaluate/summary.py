@@ -69,12 +69,7 @@ def evaluate(
     rows only if there is none. Metrics within entities resample the entities of their own type.
     """
     weight = checked_weight(y, prediction, weight, outcome)
-    for name, other in (("prediction std", prediction_std), ("baseline", baseline)):
-        if other is not None and (other.shape != y.shape or not np.all(np.isfinite(other))):
-            raise DataError(f"{name}: expected {y.size} finite numbers, one per row of y")
-    for name, sizes in entities.items():
-        if sizes.codes.shape != y.shape:
-            raise DataError(f"entities.{name}: expected {y.size} rows, got {sizes.codes.size}")
+    _check_beside(y, {"prediction std": prediction_std, "baseline": baseline}, entities)
     by = resampled_by if resampled_by is not None else next(iter(entities), None)
     if by is not None and by not in entities:
         raise DataError(f"resampled_by: no entity type {by!r} among {sorted(entities)}")
@@ -86,6 +81,17 @@ def evaluate(
         _slice(rows, how, name, sizes, group) for name, sizes in entities.items() for group in SIZE_GROUPS
     )
     return Evaluation(outcome, overall, groups, level, resamples, by, k)
+
+
+def _check_beside(
+    y: Floats, beside: Mapping[str, Floats | None], entities: Mapping[str, EntitySizes]
+) -> None:
+    for name, other in beside.items():
+        if other is not None and (other.shape != y.shape or not np.all(np.isfinite(other))):
+            raise DataError(f"{name}: expected {y.size} finite numbers, one per row of y")
+    for name, sizes in entities.items():
+        if sizes.codes.shape != y.shape:
+            raise DataError(f"entities.{name}: expected {y.size} rows, got {sizes.codes.size}")
 
 
 @final

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from nearline.evaluate.catalogue import label, meaning
+from nearline.evaluate.catalogue import HEADLINE, label, meaning
 from nearline.evaluate.curves import Calibration, Curve
 from nearline.evaluate.report import EffectDistribution, Report, Training
 from nearline.evaluate.results import Evaluation, MetricResult, Slice
@@ -25,33 +25,49 @@ class Table:
 
 
 def metrics_table(report: Report) -> Table:
-    """Return every metric on all rows with its interval, its gain over the baseline, and its meaning."""
+    """Return every metric on all rows with its interval and its gain over the baseline."""
     evaluation = report.evaluation
     found = evaluation.overall.metrics
     gains = any(result.gain is not None for result in found)
     columns = ["Metric", "Value", f"{percent(evaluation.level, 0)} interval"]
     columns += [f"Gain over {report.baseline}"] if gains else []
+    rows = [
+        (evaluation.label(result), number(result.estimate.value), interval(result.estimate), _gain(result))
+        for result in found
+    ]
+    return Table("All rows", tuple(columns), tuple(row[: len(columns)] for row in rows))
+
+
+def meanings_table(evaluation: Evaluation) -> Table:
+    """Return what each metric is, and on how many entities those within entities rest."""
     rows = []
-    for result in found:
-        cells = [evaluation.label(result), number(result.estimate.value), interval(result.estimate)]
-        cells += [_gain(result)] if gains else []
+    for result in evaluation.overall.metrics:
         explained = meaning(result.metric, entity_type=result.entity_type, k=evaluation.k)
-        measured = "" if result.entities is None else f"; {count(result.entities)} measured"
-        rows.append((*cells, explained + measured))
-    return Table("All rows", (*columns, "What it is"), tuple(rows))
+        measured = "" if result.entities is None else f" ({count(result.entities)} could be measured)"
+        rows.append((evaluation.label(result), explained + measured))
+    return Table("What each metric is", ("Metric", "Meaning"), tuple(rows))
 
 
 def stages_table(report: Report) -> Table:
-    """Return each metric by stage, mean and spread over seeds, then the references."""
-    metrics = list(dict.fromkeys(metric for stage in report.stages for metric in stage.scores))
+    """Return each metric by stage, the headline first: mean, spread over seeds, and the references."""
+    headline = report.headline or HEADLINE[report.evaluation.outcome]
+    known = dict.fromkeys(metric for stage in report.stages for metric in stage.scores)
+    metrics = sorted(known, key=lambda metric: metric != headline)
     seeds = max(len(scores) for stage in report.stages for scores in stage.scores.values())
-    columns = ["Stage", *(label(metric) for metric in metrics)]
-    columns += [f"{other.name}: {label(other.metric)}" for other in report.references]
+    columns = ["Stage"]
+    for metric in metrics:
+        columns += [
+            label(metric),
+            *(f"{r.name}: {label(metric)}" for r in report.references if r.metric == metric),
+        ]
     rows = []
     for stage in report.stages:
-        cells = [_mean_and_spread(stage.scores.get(metric, ())) for metric in metrics]
-        others = [other.values.get(stage.name) for other in report.references]
-        rows.append((stage.name, *cells, *("" if value is None else number(value) for value in others)))
+        cells = [stage.name]
+        for metric in metrics:
+            others = [r.values.get(stage.name) for r in report.references if r.metric == metric]
+            cells += [_mean_and_spread(stage.scores.get(metric, ()))]
+            cells += ["" if value is None else number(value) for value in others]
+        rows.append(tuple(cells))
     over = f"; mean \u00b1 standard deviation over {seeds} seeds" if seeds > 1 else ""
     return Table(f"Metrics after each stage of training{over}", tuple(columns), tuple(rows))
 

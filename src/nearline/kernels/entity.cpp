@@ -8,6 +8,14 @@
 namespace nearline::NEARLINE_ISA {
 namespace {
 
+// Gathers rather than asks, for the sake of vector instructions.
+template <class T>
+bool all_finite(const T* values, int64_t n) {
+  int wrong = 0;
+  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
+  return wrong == 0;
+}
+
 inline int64_t packed_size(int64_t d) { return d * (d + 1) / 2; }
 
 inline int64_t block_size(const Blocks& blocks, int64_t e) {
@@ -35,14 +43,6 @@ double feature(const Rows& rows, int64_t row, int64_t j) {
 bool is_allowed(int outcome, double y) {
   if (!std::isfinite(y)) return false;
   return outcome == kNormal || (y >= 0.0 && (outcome == kPoisson || y <= 1.0));
-}
-
-// Counts rather than asks, for the sake of vector instructions.
-template <class T>
-bool all_finite(const T* values, int64_t n) {
-  int wrong = 0;
-  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
-  return wrong == 0;
 }
 
 bool has_finite_features(const Rows& rows, int64_t row) {
@@ -196,6 +196,12 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
     e.prior_mean[j] = prior.mean[at];
     if (!e.full) e.prior[j] = prior.precision[at];
   }
+  if (!job.start) return;
+  const double* from = job.start + job.posterior.start[index];
+  double* start = ws.get(kStart, e.mp);
+  std::fill(start, start + e.mp, 0.0);
+  for (int64_t j = 0; j < e.m; ++j) start[j] = from[compact ? ws.place[static_cast<size_t>(j)] : j];
+  if (all_finite(start, e.m)) e.start = start;
 }
 
 // The belief as it was: what an entity that could not be fitted, or had no rows, keeps.
@@ -229,9 +235,7 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
       for (int64_t i = 0; i < e.n; ++i)
         for (int64_t j = 0; j < e.m; ++j) precision[j] += e.curvature[i] * e.x[i * e.mp + j] * e.x[i * e.mp + j];
     } else {
-      for (int64_t i = 0; i < e.n; ++i)
-        for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
-          precision[e.sparse_column[k]] += e.curvature[i] * e.sparse_value[k] * e.sparse_value[k];
+      add_squares(e, ws, e.curvature, precision);
     }
     double* to = job.posterior.precision + job.posterior.start[index];
     for (int64_t j = 0; j < e.m; ++j) to[place(j)] = precision[j];
@@ -245,6 +249,15 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
     const int64_t pi = place(i), row = pi * d - pi * (pi - 1) / 2 - pi;   // packed index of (pi, 0), were it there
     for (int64_t j = i; j < e.m; ++j) packed[row + place(j)] = h[i * e.mp + j];
   }
+}
+
+// A precision has a positive diagonal: cheap to see, and what factors miss where the rows make up for it.
+bool has_positive_diagonal(const Entity& e) {
+  for (int64_t j = 0; j < e.m; ++j) {
+    const double precision = e.prior[e.full ? j * e.mp + j : j];
+    if (!(precision > 0.0) || !std::isfinite(precision)) return false;
+  }
+  return true;
 }
 
 Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t& steps) {
@@ -268,13 +281,17 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   e.mp = padded(e.m);
   gather_scalars(job, e, ws);
   gather_prior(job, index, e, ws);
+  if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
   const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
   if (job.posterior.full || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(job.rows, e, ws);
-  Status status;
+  Status status = kNotConverged;
   if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
   else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
-  else status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  if (!sparse && status == kNotConverged) {
+    if (!e.x) gather_dense_rows(job.rows, e, ws);
+    status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  }
   steps = e.steps;
   if (status != kLearned) return status;
   if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
@@ -355,12 +372,6 @@ double quadratic(const Belief& belief, double* x) {
   return total;
 }
 
-// v <- P^-1/2 v for v already whitened once.
-void whiten_again(const Belief& belief, double* v) {
-  if (belief.u) return solve_upper(belief.u, belief.dp, v);
-  for (int64_t j = 0; j < belief.d; ++j) v[j] /= std::sqrt(belief.diagonal[j]);
-}
-
 double dot_any(const double* a, const double* b, int64_t n) {
   double total = 0.0;
   for (int64_t i = 0; i < n; ++i) total += a[i] * b[i];
@@ -393,7 +404,8 @@ void invert(const Belief& belief, Workspace& ws, double* inverse) {
   add_gram(inverse, dp, half, dp, nullptr, panel);
 }
 
-void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt, Workspace& ws) {
+void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt,
+                 const double* inverse) {
   const int64_t columns = job.rows.columns, d = belief.d;
   const int32_t* column = job.beliefs.column ? job.beliefs.column + (job.beliefs.shared ? 0 : job.beliefs.start[e]) : nullptr;
   const auto at = [&](int64_t j) { return column ? static_cast<int64_t>(column[j]) : j; };
@@ -410,8 +422,6 @@ void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& 
     }
     return;
   }
-  double* inverse = ws.get(kGram, belief.dp * belief.dp);
-  invert(belief, ws, inverse);
   double* covariance_sum = job.covariance_sum + chunk * columns * columns;
   double* square_sum = job.square_sum + chunk * columns * columns;
   for (int64_t i = 0; i < d; ++i) {
@@ -422,38 +432,91 @@ void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& 
   }
 }
 
+// Row `row` as (place, value) pairs; false if a feature lies outside the block.
+bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d, std::vector<int32_t>& place, double* value) {
+  place.clear();
+  if (!rows.indptr) {
+    for (int64_t j = 0; j < d; ++j) {
+      value[j] = feature(rows, row, j);
+      place.push_back(static_cast<int32_t>(j));
+    }
+    return true;
+  }
+  for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+    const int32_t j = places.find(rows.indices[k]);
+    if (j < 0) return false;
+    value[place.size()] = rows.values[k];
+    place.push_back(j);
+  }
+  return true;
+}
+
+// x' V x for the pairs; V symmetric, `inverse` its upper triangle [dp][dp], or null where V is diagonal.
+double pair_quadratic(const Belief& belief, const double* inverse, const std::vector<int32_t>& place, const double* value) {
+  double total = 0.0;
+  for (size_t a = 0; a < place.size(); ++a) {
+    if (!inverse) {
+      for (size_t b = 0; b < place.size(); ++b)   // a row may name a column twice
+        if (place[b] == place[a]) total += value[a] * value[b] / belief.diagonal[place[a]];
+      continue;
+    }
+    double along = 0.0;
+    for (size_t b = 0; b < place.size(); ++b)
+      along += value[b] * inverse[std::min(place[a], place[b]) * belief.dp + std::max(place[a], place[b])];
+    total += value[a] * along;
+  }
+  return total;
+}
+
+double third_derivative(int outcome, double eta) {
+  if (outcome == kNormal) return 0.0;
+  const double h = std::clamp(eta, -700.0, 700.0), small = std::exp(-std::fabs(h));
+  if (outcome == kPoisson) return std::exp(h);
+  return (h < 0.0 ? 1.0 : -1.0) * small * (1.0 - small) / ((1.0 + small) * (1.0 + small) * (1.0 + small));
+}
+
 Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace& ws) {
   Belief belief;
   if (!open_belief(job.beliefs, e, ws, true, belief)) return kNotPositiveDefinite;
   const Places places(job.rows, job.beliefs, e, ws);
-  const int64_t begin = job.rows.row_start[e], n = job.rows.row_start[e + 1] - begin;
-  double *x = ws.get(kX, belief.dp), *vt = ws.get(kStep, belief.dp);
-  double* whitened = ws.get(kWhitened, std::max<int64_t>(1, n) * belief.dp);
-  std::fill(vt, vt + belief.dp, 0.0);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t row = job.rows.row ? job.rows.row[begin + i] : begin + i;
-    if (!gather_row(job.rows, row, places, belief, x)) return kFeatureOutsideBlock;
-    const double eta = (job.offset ? job.offset[row] : 0.0) + dot_any(x, belief.mean, belief.d);
-    job.leverage[row] = quadratic(belief, x);
-    std::copy(x, x + belief.dp, whitened + i * belief.dp);
-    double third = 0.0;   // third derivative of the loss
-    if (job.outcome != kNormal) {
-      const double h = std::clamp(eta, -700.0, 700.0), small = std::exp(-std::fabs(h));
-      if (job.outcome == kPoisson) third = std::exp(h);
-      else third = (h < 0.0 ? 1.0 : -1.0) * small * (1.0 - small) / ((1.0 + small) * (1.0 + small) * (1.0 + small));
+  const double* inverse = nullptr;
+  if (belief.u) {
+    double* room = ws.get(kGram, belief.dp * belief.dp);
+    invert(belief, ws, room);
+    inverse = room;
+  }
+  double *t = ws.get(kGradient, belief.dp), *vt = ws.get(kStep, belief.dp);
+  std::fill(t, t + belief.dp, 0.0);
+  const auto each_row = [&](const auto& visit) {
+    for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
+      const int64_t row = job.rows.row ? job.rows.row[i] : i;
+      const int64_t most = job.rows.indptr ? job.rows.indptr[row + 1] - job.rows.indptr[row] : belief.d;
+      double* value = ws.get(kSparse, most);
+      if (!gather_pairs(job.rows, row, places, belief.d, ws.compact, value)) return false;
+      visit(row, ws.compact, value);
     }
-    add_scaled(vt, (job.weight ? job.weight[row] : 1.0) * third * job.leverage[row], x, belief.dp);
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t row = job.rows.row ? job.rows.row[begin + i] : begin + i;
-    job.pull[row] = dot(whitened + i * belief.dp, vt, belief.dp);
-  }
-  whiten_again(belief, vt);
+    return true;
+  };
+  const bool known = each_row([&](int64_t row, const std::vector<int32_t>& place, const double* value) {
+    double eta = job.offset ? job.offset[row] : 0.0;
+    for (size_t k = 0; k < place.size(); ++k) eta += value[k] * belief.mean[place[k]];
+    job.leverage[row] = pair_quadratic(belief, inverse, place, value);
+    const double scale = (job.weight ? job.weight[row] : 1.0) * third_derivative(job.outcome, eta) * job.leverage[row];
+    for (size_t k = 0; k < place.size(); ++k) t[place[k]] += scale * value[k];
+  });
+  if (!known) return kFeatureOutsideBlock;
+  if (inverse) multiply_symmetric(inverse, belief.dp, t, vt);
+  else for (int64_t j = 0; j < belief.d; ++j) vt[j] = t[j] / belief.diagonal[j];
+  each_row([&](int64_t row, const std::vector<int32_t>& place, const double* value) {
+    double pull = 0.0;
+    for (size_t k = 0; k < place.size(); ++k) pull += value[k] * vt[place[k]];
+    job.pull[row] = pull;
+  });
   double log_determinant = 0.0;
   for (int64_t j = 0; j < belief.d; ++j)
     log_determinant += belief.u ? 2.0 * std::log(belief.u[j * belief.dp + j]) : std::log(belief.diagonal[j]);
   job.log_determinant[e] = log_determinant;
-  add_moments(job, e, chunk, belief, vt, ws);
+  add_moments(job, e, chunk, belief, vt, inverse);
   return kLearned;
 }
 

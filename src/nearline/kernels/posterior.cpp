@@ -244,6 +244,7 @@ void update(nb::handle rows, nb::handle data, nb::handle prior, nb::handle poste
   require(job.posterior.entities == argument.entities, "rows and blocks differ in entities");
   require_prior_fits(job.prior, job.posterior, job.rows.columns);
   require_dense_blocks(job.rows, job.posterior);
+  job.start = read<const double>(report, "start", job.posterior.start[job.posterior.entities]);
   require(outcome >= 0 && outcome <= 2 && method >= 0 && method <= 3, "unknown outcome or method");
   job.status = read<int8_t>(report, "status", argument.entities);
   job.steps = read<int32_t>(report, "steps", argument.entities);

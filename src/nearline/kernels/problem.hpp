@@ -53,6 +53,7 @@ struct UpdateJob {
   const double* offset = nullptr;    // null: zeros
   Blocks prior;
   Blocks posterior;
+  const double* start = nullptr;     // laid out like the posterior's mean: where to begin; null: at the prior mean
   int outcome = kBernoulli;
   int method = kChoose;
   double tolerance = 1e-10;          // on the squared Newton decrement, in units of log likelihood

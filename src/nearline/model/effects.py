@@ -37,7 +37,7 @@ class FixedCoefficients:
     precision: Floats | None = None
 
     def contribution(self, examples: Examples) -> Floats:
-        """x . coefficients of each row, float64[n]; features the registry does not know count as absent."""
+        """X . coefficients of each row, float64[n]; features the registry does not know count as absent."""
         matrix = design(self.registry, self.bags, examples, grow=False)
         return np.asarray(matrix @ self.coefficients[: matrix.shape[1]], dtype=np.float64)
 
@@ -111,7 +111,9 @@ class RandomEffect:
 def entity_column(examples: Examples, kind: str) -> EntityColumn:
     """The entities of a kind, or a `DataError` that lists what there is."""
     if kind not in examples.entities:
-        raise DataError(f"no entities of kind {kind!r}: the examples have {sorted(examples.entities) or 'none'}")
+        raise DataError(
+            f"no entities of kind {kind!r}: the examples have {sorted(examples.entities) or 'none'}"
+        )
     return examples.entities[kind]
 
 
@@ -124,7 +126,9 @@ def design(registry: ColumnRegistry, bags: Sequence[str], examples: Examples, *,
     return effect_matrix(registry, chosen, intercept=True, grow=grow)[0]
 
 
-def new_random_effect(name: str, kind: str, bags: Sequence[str], prior: Gaussian, *, full: bool) -> RandomEffect:
+def new_random_effect(
+    name: str, kind: str, bags: Sequence[str], prior: Gaussian, *, full: bool
+) -> RandomEffect:
     """An effect without entities."""
     none = pa.array([], pa.string())
     registry = ColumnRegistry(intercept=True)

@@ -1,6 +1,6 @@
 """A GAME model: examples in, predictions with their uncertainty and their parts out.
 
-    link(mean response) = offset + fixed effect + sum over random effects of x . b_entity
+link(mean response) = offset + fixed effect + sum over random effects of x . b_entity
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,9 @@ class GameModel:
         for effect in self.random:
             if effect.name == name:
                 return effect
-        raise ModelError(f"no random effect {name!r}: the model has {[effect.name for effect in self.random]}")
+        raise ModelError(
+            f"no random effect {name!r}: the model has {[effect.name for effect in self.random]}"
+        )
 
     def score(self, examples: Examples, *, threads: int = 1) -> Scores:
         """Score every row; entities and features the model does not know are scored by the population prior."""
@@ -94,4 +96,4 @@ def expected_response(outcome: Outcome, linear: Floats, variance: Floats) -> Flo
             std = np.sqrt(variance)
             for node, weight in zip(_NODES, _WEIGHTS, strict=True):
                 total += weight * expit(linear + node * std)
-            return total / _WEIGHTS.sum()
+            return np.asarray(total / _WEIGHTS.sum(), dtype=np.float64)

@@ -55,7 +55,9 @@ class FeatureRows:
         return np.diff(self.row_start)
 
 
-def group_rows(features: Features, entity: NDArray[np.integer] | None = None, entities: int = 1) -> FeatureRows:
+def group_rows(
+    features: Features, entity: NDArray[np.integer] | None = None, entities: int = 1
+) -> FeatureRows:
     """Group rows by entity, keeping their order within each.
 
     `entity` : integers [rows] below `entities`, or None if all rows are of one entity; rows with a negative

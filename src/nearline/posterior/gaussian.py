@@ -38,7 +38,7 @@ class Gaussian:
 
     @property
     def shift(self) -> Floats:
-        """precision @ mean, float64[d]: with the precision, the natural form in which evidence adds."""
+        """Precision @ mean, float64[d]: with the precision, the natural form in which evidence adds."""
         return self.precision * self.mean if self.is_diagonal else self.precision @ self.mean
 
     @property

@@ -12,7 +12,9 @@ from nearline.posterior.gaussian import Gaussian, discount
 from nearline.posterior.outcomes import Outcome
 
 
-def objective(b: Floats, belief: Gaussian, x: Floats, y: Floats, w: Floats, o: Floats, outcome: Outcome) -> float:
+def objective(
+    b: Floats, belief: Gaussian, x: Floats, y: Floats, w: Floats, o: Floats, outcome: Outcome
+) -> float:
     """sum_i w_i loss(y_i, o_i + x_i . b) + (b - m)' P (b - m) / 2."""
     away = b - belief.mean
     prior = np.diag(belief.precision) if belief.is_diagonal else belief.precision
@@ -31,7 +33,12 @@ def gradient_and_hessian(
 
 
 def update(
-    belief: Gaussian, x: Floats, y: Floats, outcome: Outcome, weight: Floats | None = None, offset: Floats | None = None
+    belief: Gaussian,
+    x: Floats,
+    y: Floats,
+    outcome: Outcome,
+    weight: Floats | None = None,
+    offset: Floats | None = None,
 ) -> Gaussian:
     """Posterior mode and curvature there; a diagonal belief stays diagonal."""
     w = np.ones(len(y)) if weight is None else weight

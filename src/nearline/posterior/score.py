@@ -21,7 +21,7 @@ class _Out:
 
 
 def score_blocks(rows: FeatureRows, beliefs: Blocks, *, threads: int = 1) -> tuple[Floats, Floats]:
-    """x . mean and x' precision^-1 x of each row, float64[rows]; zeros for rows of no entity.
+    """X . mean and x' precision^-1 x of each row, float64[rows]; zeros for rows of no entity.
 
     Raises `ModelError` if a block lacks a column of its rows, or a precision is not positive definite.
     """
@@ -32,7 +32,7 @@ def score_blocks(rows: FeatureRows, beliefs: Blocks, *, threads: int = 1) -> tup
 
 
 def mean_of_blocks(rows: FeatureRows, beliefs: Blocks, *, threads: int = 1) -> Floats:
-    """x . mean of each row, float64[rows], without the cost of its variance."""
+    """X . mean of each row, float64[rows], without the cost of its variance."""
     out = _Out(np.zeros(rows.count), None, np.zeros(rows.entities, np.int8))
     _score(rows, beliefs, out, threads)
     return out.mean
@@ -42,4 +42,6 @@ def _score(rows: FeatureRows, beliefs: Blocks, out: _Out, threads: int) -> None:
     _posterior.score(rows, beliefs, out, threads)
     if np.any(out.status):
         bad = int(np.flatnonzero(out.status)[0])
-        raise ModelError(f"entity {bad} cannot be scored: its block lacks a column, or is not positive definite")
+        raise ModelError(
+            f"entity {bad} cannot be scored: its block lacks a column, or is not positive definite"
+        )

@@ -104,7 +104,7 @@ class Update:
     @property
     def set_aside(self) -> Bools:
         """Which rows were not learned, bool[rows]."""
-        return self.report.row_learned == 0
+        return np.asarray(self.report.row_learned == 0)
 
 
 def update_many(
@@ -115,6 +115,7 @@ def update_many(
     *,
     full: bool = True,
     layout: tuple[Ints, Columns | None] | None = None,
+    start: Floats | None = None,
     method: Method = Method.CHOOSE,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
@@ -127,6 +128,8 @@ def update_many(
     prior : blocks of the same entities that hold every column their rows touch, or one shared block.
     layout : `start` and `column` of the posterior's blocks, where a shared diagonal prior leaves them open; by
         default the columns that each entity's rows touch.
+    start : means laid out like the posterior's, where Newton's method begins instead of at the prior mean; it
+        changes the time taken, not the optimum.
     full : whether the posterior keeps its correlations (a full precision) or only its diagonal.
     tolerance : on the squared Newton decrement of the last step, in units of log likelihood. The mean is then
         within about `tolerance` posterior standard deviations of the optimum.
@@ -134,22 +137,34 @@ def update_many(
     if prior.full and not full:
         raise DataError("a full prior needs a full posterior: pass full=True, or a diagonal prior")
     if not prior.shared:
-        start, column = prior.start, prior.column
+        block_start, column = prior.start, prior.column
     elif prior.full:
-        start = whole_layout(rows.entities, rows.columns)
+        block_start = whole_layout(rows.entities, rows.columns)
         column = np.tile(np.arange(rows.columns, dtype=np.int32), rows.entities) if rows.is_sparse else None
     else:
-        start, column = active_layout(rows) if layout is None else layout
-    posterior = empty_blocks(start, column, full=full)
-    report = _new_report(rows.entities, rows.count)
-    _posterior.update(
-        rows, labels, prior, posterior, report, outcome, method, tolerance, max_steps, threads
-    )
-    return Update(posterior, report)
+        block_start, column = active_layout(rows) if layout is None else layout
+    posterior = empty_blocks(block_start, column, full=full)
+    job = _new_job(rows.entities, rows.count, start)
+    _posterior.update(rows, labels, prior, posterior, job, outcome, method, tolerance, max_steps, threads)
+    return Update(posterior, job.report())
 
 
-def _new_report(entities: int, rows: int) -> Report:
-    return Report(np.zeros(entities, np.int8), np.zeros(entities, np.int32), np.ones(rows, np.uint8))
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What the kernel fills in, and where it begins."""
+
+    status: NDArray[np.int8]
+    steps: NDArray[np.int32]
+    row_learned: NDArray[np.uint8]
+    start: Floats | None
+
+    def report(self) -> Report:
+        return Report(self.status, self.steps, self.row_learned)
+
+
+def _new_job(entities: int, rows: int, start: Floats | None = None) -> _Job:
+    return _Job(np.zeros(entities, np.int8), np.zeros(entities, np.int32), np.ones(rows, np.uint8), start)
 
 
 def update_one(
@@ -170,7 +185,7 @@ def update_one(
     status = _posterior.update_one(
         belief.mean,
         belief.precision,
-        features,
+        np.asarray(features, np.float64),
         y,
         weight,
         offset,
@@ -197,8 +212,8 @@ def _update_one_sparse(
     rows = group_rows(features)
     prior = share(belief)
     posterior = empty_blocks(prior.start, np.arange(rows.columns, dtype=np.int32), full=prior.full)
-    report = _new_report(1, rows.count)
+    job = _new_job(1, rows.count)
     labels = Labels(y, weight, offset)
-    _posterior.update(rows, labels, prior, posterior, report, outcome, method, tolerance, MAX_STEPS, 1)
-    status = Status(int(report.status[0]))
+    _posterior.update(rows, labels, prior, posterior, job, outcome, method, tolerance, MAX_STEPS, 1)
+    status = Status(int(job.status[0]))
     return (posterior.belief(0) if status is Status.LEARNED else belief), status
