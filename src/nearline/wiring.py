@@ -78,7 +78,16 @@ def mapping_of(data: DataConfig) -> TableMapping:
 def _overridden(mapping: TableMapping, data: DataConfig) -> TableMapping:
     given: dict[str, Any] = {
         name: getattr(data, name)
-        for name in ("response", "response_above", "weight", "offset", "time", "time_unit", "entities", "bags")
+        for name in (
+            "response",
+            "response_above",
+            "weight",
+            "offset",
+            "time",
+            "time_unit",
+            "entities",
+            "bags",
+        )
         if name in data.model_fields_set
     }
     return replace(mapping, **given)
@@ -105,3 +114,21 @@ def checked(config: Config, examples: Examples) -> Config:
                 f"random_effects.{name}.entity: expected one of {sorted(examples.entities)}, got {effect.entity!r}"
             )
     return config
+
+
+def pointed_at(config: Config, path: Path) -> tuple[Config, Path]:
+    """The configuration with the rows at `path`, and the directory to look them up in.
+
+    `path` is a file (or folder of Parquet files), or the directory of a public data set.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: expected a file or directory of rows, found none")
+    if config.data.dataset is not None and path.is_dir():
+        return config, path
+    response = config.data.response
+    if config.data.dataset is not None and response is None:
+        raise ConfigError(
+            f"{path}: expected the directory of the data set {config.data.dataset!r}, got a file"
+        )
+    data = config.data.model_copy(update={"dataset": None, "path": str(path.resolve())})
+    return config.model_copy(update={"data": data}), path.parent

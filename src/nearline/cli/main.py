@@ -11,10 +11,11 @@ import click
 import typer
 
 from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
+from nearline.cli.demo import demo_command
 from nearline.cli.evaluate import evaluate_command
 from nearline.cli.inspect import inspect_command
 from nearline.cli.score import score_command
-from nearline.cli.train import demo_command, refit_command, train_command
+from nearline.cli.train import refit_command, train_command
 from nearline.errors import ConfigError, NearlineError
 
 app = typer.Typer(
@@ -40,7 +41,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     """Personalization models that keep learning while they serve."""
 

@@ -1,4 +1,4 @@
-"""`nearline train`, `refit` and `demo`: configuration and rows in, a model and its report out."""
+"""`nearline train` and `refit`: configuration and rows in, a model and its report out."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,8 +13,7 @@ from nearline.batch.descent import Training, fit_game
 from nearline.batch.settings import FixedSettings, TrainingSettings
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes
 from nearline.config import Config, parse_config, read_config
-from nearline.datasets.generated import GeneratedTruth, generate
-from nearline.errors import ConfigError, ModelError
+from nearline.errors import ModelError
 from nearline.evaluate import curves
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.describe import describe_training, effect_distributions
@@ -24,14 +23,15 @@ from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
 from nearline.model.examples import Examples, split_random
 from nearline.model.game import GameModel
 from nearline.model.saved import load_model, save_model
-from nearline.wiring import checked, load_examples, training_settings
+from nearline.wiring import checked, load_examples, pointed_at, training_settings
 
 ConfigPath = Annotated[Path, typer.Argument(help="The configuration, a TOML file.", show_default=False)]
 DataDirectory = Annotated[
     Path | None, typer.Option("--data", help="Directory of the data; by default that of the configuration.")
 ]
 ModelFolder = Annotated[
-    Path | None, typer.Option("--model", help="Folder for the model; by default named after the configuration.")
+    Path | None,
+    typer.Option("--model", help="Folder for the model; by default named after the configuration."),
 ]
 ReportPath = Annotated[
     Path | None, typer.Option("--report", help="File for the HTML report; by default beside the model.")
@@ -52,40 +52,46 @@ def train_command(
     folder = model or Path(config.stem + ".model")
     with watch.step("read"):
         examples = load_examples(settings.data, data or config.parent)
-    train(settings, examples, folder, report or folder.with_suffix(".html"), output, watch)
+    report = report or folder.with_suffix(".html")
+    output.result(train(settings, examples, folder, report, output, watch)[1])
 
 
 def train(
     config: Config, examples: Examples, folder: Path, report: Path, output: Output, watch: Stopwatch
-) -> GameModel:
-    """Train as configured; writes the model folder and, if rows are held out, the report."""
+) -> tuple[GameModel, dict[str, Any]]:
+    """Train as configured, write the model folder and, if rows are held out, the report; return both results."""
     settings = training_settings(checked(config, examples))
     stages: dict[str, tuple[StageRun, ...]] = {}
     if config.evaluation.test_fraction > 0.0:
         with watch.step("train and judge each stage"):
             stages = _run_stages(config, examples, settings, output)
-    start = next(reversed(stages.values()))[0].training.model if stages else None
+    start = list(stages.values())[-1][0].training.model if stages else None
     with watch.step("train on all rows"):
         training = _fit(config, examples, settings, start)
     metadata = {"config": config.model_dump(mode="json", exclude_defaults=True), "rows": len(examples)}
     with watch.step("save"):
         save_model(training.model, folder, metadata)
     _warn(training, output)
-    document: dict[str, Any] = {"model": str(folder), "rows": len(examples), "set_aside": training.rows_set_aside}
+    document: dict[str, Any] = {
+        "model": str(folder),
+        "rows": len(examples),
+        "set_aside": training.rows_set_aside,
+    }
     if stages:
         with watch.step("judge"):
             evaluation = _judge(config, stages)
         summaries = tuple(stage_of(runs) for runs in stages.values())
         with watch.step("report"):
-            page = _report(config, stages, summaries, evaluation, training.model, len(examples), watch.seconds)
+            page = _report(
+                config, stages, summaries, evaluation, training.model, len(examples), watch.seconds
+            )
             write_report(report, page)
         _show_stages(summaries, page.references, output)
         document |= {"report": str(report), "stages": _stage_document(summaries)}
         document |= {"evaluation": evaluation.to_dict()}
     output.line(f"model: {folder}" + (f"   report: {report}" if stages else ""))
     output.line("seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in watch.seconds.items()))
-    output.result(document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()})
-    return training.model
+    return training.model, document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()}
 
 
 def _run_stages(
@@ -111,7 +117,7 @@ def _fit(config: Config, examples: Examples, settings: TrainingSettings, start: 
 
 def _judge(config: Config, stages: Mapping[str, tuple[StageRun, ...]]) -> Evaluation:
     """Judge the last stage with the first seed, beside the fixed effect alone."""
-    baseline, last = next(iter(stages.values()))[0], next(reversed(stages.values()))[0]
+    baseline, last = next(iter(stages.values()))[0], list(stages.values())[-1][0]
     return judge(
         last.training.model,
         last.scores,
@@ -131,7 +137,7 @@ def _report(
     rows: int,
     seconds: Mapping[str, float],
 ) -> Report:
-    last = next(reversed(stages.values()))[0]
+    last = list(stages.values())[-1][0]
     references = tuple(
         Reference(each.name, each.metric, each.values, each.source) for each in config.evaluation.references
     )
@@ -163,7 +169,9 @@ def _warn(training: Training, output: Output) -> None:
 def _show_stages(stages: tuple[Stage, ...], references: tuple[Reference, ...], output: Output) -> None:
     table = Table(title="On rows held out: mean over seeds (± standard deviation)", title_justify="left")
     table.add_column("stage")
-    names = [name for name in ("auc", "log_loss", "rmse", "mae", "poisson_deviance") if name in stages[0].scores]
+    names = [
+        name for name in ("auc", "log_loss", "rmse", "mae", "poisson_deviance") if name in stages[0].scores
+    ]
     for name in names:
         table.add_column(METRICS[name].label, justify="right")
         for reference in references:
@@ -195,12 +203,15 @@ def _stage_document(stages: tuple[Stage, ...]) -> dict[str, Any]:
 def refit_command(
     model: Annotated[Path, typer.Argument(help="The model to refit: a folder.", show_default=False)],
     data: Annotated[
-        Path, typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False)
+        Path,
+        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the new model; by default the old one's.")
     ] = None,
-    level: Annotated[int, typer.Option(min=1, max=2, help="1 refits everything, 2 the random effects alone.")] = 2,
+    level: Annotated[
+        int, typer.Option(min=1, max=2, help="1 refits everything, 2 the random effects alone.")
+    ] = 2,
     keep: Annotated[
         Literal["evidence", "nothing"],
         typer.Option(help="Learn the rows on top of the model's evidence, or from the rows alone."),
@@ -212,9 +223,9 @@ def refit_command(
     old, metadata = load_model(model)
     config = saved_config(metadata, model)
     with watch.step("read"):
-        source = _pointed_at(config, data)
-        examples = load_examples(source.data, data if source.data.dataset else data.parent)
-    settings = training_settings(checked(source, examples))
+        config, directory = pointed_at(config, data)
+        examples = load_examples(config.data, directory)
+    settings = training_settings(checked(config, examples))
     if level == 2:
         settings = replace(settings, fixed=FixedSettings(settings.fixed.bags, settings.fixed.l2, locked=True))
     with watch.step("refit"):
@@ -240,52 +251,7 @@ def refit_command(
 def saved_config(metadata: Mapping[str, Any], model: Path) -> Config:
     """The configuration a model was trained with."""
     if "config" not in metadata:
-        raise ModelError(f"{model}: expected a model trained by `nearline train`: it says nothing of its columns")
-    return parse_config(metadata["config"], source=f"{model}/model.json")
-
-
-def _pointed_at(config: Config, path: Path) -> Config:
-    """The configuration with `path` as its data."""
-    if not path.exists():
-        raise ConfigError(f"{path}: expected a file or directory of rows, found none")
-    if config.data.dataset is not None:
-        return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"path": path.name})})
-
-
-def demo_command(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the model and the report.")] = Path("demo"),
-    rows: Annotated[int, typer.Option(min=1000, help="Rows to generate.")] = 60_000,
-    seed: Annotated[int, typer.Option(help="Of the generator.")] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Train on generated rows whose true coefficients are known, and show how near the model came."""
-    output, watch = Output(as_json=as_json), Stopwatch()
-    with watch.step("generate"):
-        table, truth = generate(rows, seed)
-    config = truth.config
-    folder.mkdir(parents=True, exist_ok=True)
-    output.remark(f"Generated {rows:,} impressions of {truth.users:,} users and {truth.items:,} items.")
-    from_table = truth.examples(table)
-    document_output = Output(as_json=False) if not as_json else Output(as_json=True)
-    model = train(config, from_table, folder / "model", folder / "report.html", document_output, watch)
-    _show_recovery(model, truth, output)
-
-
-def _show_recovery(model: GameModel, truth: GeneratedTruth, output: Output) -> None:
-    recovery = truth.compare(model)
-    table = Table(title="How near it came to the true coefficients", title_justify="left")
-    for column, justify in (("coefficients", "left"), ("number", "right"), ("correlation", "right")):
-        table.add_column(column, justify=justify)
-    for column in ("rms error", "rms error of the prior mean", "in their 90 % intervals"):
-        table.add_column(column, justify="right")
-    for row in recovery:
-        table.add_row(
-            row.name,
-            f"{row.count:,}",
-            f"{row.correlation:.3f}",
-            f"{row.rms_error:.3f}",
-            f"{row.rms_of_prior_mean:.3f}",
-            f"{row.covered:.1%}",
+        raise ModelError(
+            f"{model}: expected a model trained by `nearline train`: it says nothing of its columns"
         )
-    output.table(table)
+    return parse_config(metadata["config"], source=f"{model}/model.json")

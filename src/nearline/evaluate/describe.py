@@ -30,9 +30,10 @@ def describe_training(
 
 
 def feature_labels(registry: ColumnRegistry) -> list[str]:
-    """ "name" or "name = term" of each column."""
+    """The feature of each column, for people: its name, or "name = term"."""
     table = registry.to_table()
-    names, terms = table.column("name").to_pylist(), table.column("term").to_pylist()
+    names: list[str] = [str(name) for name in table.column("name").to_pylist()]
+    terms: list[str] = [str(term) for term in table.column("term").to_pylist()]
     return [name if term == "" else f"{name} = {term}" for name, term in zip(names, terms, strict=True)]
 
 

@@ -23,9 +23,12 @@ using namespace nearline;
 
 namespace {
 
-void require(bool condition, const std::string& what) {
+// The message costs nothing while the condition holds: these checks run over every block of every call.
+void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
 }
+
+[[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
 // The data of an attribute that is None or a contiguous array of T, of `expected` values (any number if -1).
 // The Python object outlives the call, and so does its buffer.
@@ -34,10 +37,11 @@ T* read(nb::handle owner, const char* name, int64_t expected = -1) {
   nb::object value = owner.attr(name);
   if (value.is_none()) return nullptr;
   nb::ndarray<T, nb::c_contig, nb::device::cpu> array;
-  require(nb::try_cast(value, array, false), std::string(name) + " must be a C-contiguous array of the documented dtype");
+  if (!nb::try_cast(value, array, false))
+    reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
   const auto size = static_cast<int64_t>(array.size());
-  require(expected < 0 || size == expected, std::string(name) + " has " + std::to_string(size) + " values where " +
-                                                std::to_string(expected) + " are needed");
+  if (expected >= 0 && size != expected)
+    reject(std::string(name) + " has " + std::to_string(size) + " values where " + std::to_string(expected) + " are needed");
   return array.data();
 }
 
@@ -48,14 +52,24 @@ int64_t length(nb::handle owner, const char* name) {
 void require_ascending(const int64_t* start, int64_t n, int64_t end, const char* name) {
   bool good = start[0] >= 0 && start[n] <= end;
   for (int64_t i = 0; i < n; ++i) good &= start[i] <= start[i + 1];
-  require(good, std::string(name) + " must ascend from 0 or more to the number of values or less");
+  if (!good) reject(std::string(name) + " must ascend from 0 or more to the number of values or less");
 }
 
 template <class T>
 void require_below(const T* index, int64_t n, int64_t limit, const char* name) {
-  bool good = true;
-  for (int64_t i = 0; i < n; ++i) good &= index[i] >= 0 && static_cast<int64_t>(index[i]) < limit;
-  require(good, std::string(name) + " holds an index out of range");
+  T least = 0, most = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    least = std::min(least, index[i]);
+    most = std::max(most, index[i]);
+  }
+  if (n > 0 && (least < 0 || static_cast<int64_t>(most) >= limit)) reject(std::string(name) + " holds an index out of range");
+}
+
+void require_block_columns(const int32_t* column, int64_t n, int64_t limit) {
+  int32_t wrong = 0;   // not a bool, for the sake of vector instructions
+  for (int64_t j = 1; j < n; ++j) wrong |= column[j - 1] >= column[j];
+  require(wrong == 0, "the columns of a block must ascend");
+  require(n == 0 || (column[0] >= 0 && column[n - 1] < limit), "column holds an index out of range");
 }
 
 struct RowsArgument {
@@ -103,7 +117,6 @@ Blocks read_blocks(nb::handle object, int64_t columns) {
   require_ascending(blocks.start, blocks.entities, size, "start");
   blocks.mean = const_cast<double*>(read<const double>(object, "mean"));
   blocks.column = read<const int32_t>(object, "column", blocks.start[blocks.entities]);
-  if (blocks.column) require_below(blocks.column, blocks.start[blocks.entities], columns, "column");
   blocks.precision = const_cast<double*>(read<const double>(object, "precision"));
   const int64_t precisions = length(object, "precision");
   if (blocks.full) {
@@ -117,8 +130,7 @@ Blocks read_blocks(nb::handle object, int64_t columns) {
     require(!blocks.full || blocks.packed_start[e + 1] - blocks.packed_start[e] == d * (d + 1) / 2,
             "packed_start does not fit start");
     require(blocks.column || d <= columns, "a block has more columns than the rows");
-    for (int64_t j = blocks.start[e] + 1; blocks.column && j < blocks.start[e + 1]; ++j)
-      require(blocks.column[j - 1] < blocks.column[j], "the columns of a block must ascend");
+    if (blocks.column) require_block_columns(blocks.column + blocks.start[e], d, columns);
   }
   return blocks;
 }
@@ -174,7 +186,7 @@ int chosen_set() {
 void use_instruction_set(const std::string& name) {
   const auto sets = available_instruction_sets();
   const auto found = std::find(sets.begin(), sets.end(), name);
-  require(found != sets.end(), "this machine has no instruction set " + name);
+  if (found == sets.end()) reject("this machine has no instruction set " + name);
   chosen.store(static_cast<int>(found - sets.begin()));
 }
 

@@ -50,14 +50,14 @@ struct RowLoss {
   double loss, slope, curvature;
 };
 
-// With e = exp(-|eta|) nothing overflows, and both m = P(1) and 1 - m keep full relative precision.
+// With e = exp(-|eta|) nothing overflows, and both m = P(1) and 1 - m keep full relative precision. Without branches:
+// the sign of eta cannot be predicted, and a wrong guess would stall the reads of the rows to come.
 inline RowLoss bernoulli(double y, double eta) {
   const double e = std::exp(-std::fabs(eta));
-  const double large = 1.0 / (1.0 + e), small = e / (1.0 + e);
-  const double yes = eta >= 0.0 ? large : small, no = eta >= 0.0 ? small : large;
-  // log(1 + exp(eta)) - y eta, with the large terms cancelled before they are added.
-  const double linear = eta >= 0.0 ? (1.0 - y) * eta : -y * eta;
-  return {linear + std::log1p(e), (1.0 - y) * yes - y * no, large * small};
+  const double share[2] = {e / (1.0 + e), 1.0 / (1.0 + e)};
+  const int positive = eta >= 0.0;
+  const double slope = (1.0 - y) * share[positive] - y * share[1 - positive];
+  return {std::max(eta, 0.0) - y * eta + std::log1p(e), slope, share[0] * share[1]};
 }
 
 inline RowLoss normal(double y, double eta) {

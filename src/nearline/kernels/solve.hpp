@@ -8,8 +8,8 @@
 //                        (Rasmussen and Williams, Gaussian Processes, algorithm 3.1);
 //   conjugate gradients  for sparse rows and a diagonal P when both n and d are large.
 //
-// A step is damped by the slope along it alone: the objective is convex, so as long as the slope at the new
-// point is not positive the objective fell. A little overshoot is let pass in the first 20 steps, for speed.
+// The length of a step is chosen by the slope along it alone: the objective is convex, so as long as the slope at
+// the new point is not positive the objective fell. A little overshoot is let pass in the first 20 steps, for speed.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +19,12 @@
 #include "problem.hpp"
 
 namespace nearline::NEARLINE_ISA {
+
+enum Slot : size_t {
+  kX, kPanel, kXt, kY, kWeight, kOffset, kEta, kEtaTry, kResidual, kCurvature, kPrior, kPriorMean, kMean,
+  kHessian, kGradient, kStep, kQ, kPb, kPs, kGram, kDualB, kA, kDelta, kT1, kT2, kSparse, kCgR, kCgZ, kCgP, kCgHp,
+  kStart, kSquares, kSlots,
+};
 
 // Numbered buffers, 64-byte aligned, grown as needed and kept from entity to entity.
 class Workspace {
@@ -31,6 +37,7 @@ class Workspace {
     return reinterpret_cast<double*>((address + 63) & ~uintptr_t{63});
   }
   std::vector<int32_t> position;    // column -> place in the entity's block
+  std::vector<uint64_t> touched;    // one bit a place in the block
   std::vector<int32_t> compact;     // place in the block -> place among the touched columns
   std::vector<int32_t> place;       // and back
   std::vector<int64_t> row;         // rows that can be learned
@@ -38,13 +45,7 @@ class Workspace {
   std::vector<int64_t> sparse_start;
 
  private:
-  std::vector<double> buffers_[32];
-};
-
-enum Slot : size_t {
-  kX, kPanel, kXt, kY, kWeight, kOffset, kEta, kEtaTry, kResidual, kCurvature, kPrior, kPriorMean, kMean,
-  kHessian, kGradient, kStep, kQ, kPb, kPs, kGram, kDualB, kA, kDelta, kGa, kT1, kT2, kSparse, kCgR, kCgZ, kCgP, kCgHp,
-  kStart,
+  std::vector<double> buffers_[kSlots];
 };
 
 // One entity's rows, gathered, and its prior over the m columns they touch.
@@ -118,6 +119,20 @@ struct SparseRows {
   }
 };
 
+// out[j] += sum_i c_i x_ij^2 over sparse rows. A row may name a column twice: x_ij is then the sum.
+inline void add_squares(const Entity& e, Workspace& ws, const double* c, double* out) {
+  double* row = ws.get(kSquares, e.mp);
+  std::fill(row, row + e.mp, 0.0);
+  for (int64_t i = 0; i < e.n; ++i) {
+    for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k) row[e.sparse_column[k]] += e.sparse_value[k];
+    for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k) {
+      double& x = row[e.sparse_column[k]];
+      out[e.sparse_column[k]] += c[i] * x * x;
+      x = 0.0;
+    }
+  }
+}
+
 inline void multiply_prior(const Entity& e, const double* v, double* out) {
   if (e.full) return multiply_symmetric(e.prior, e.mp, v, out);
   for (int64_t j = 0; j < e.mp; ++j) out[j] = e.prior[j] * v[j];
@@ -140,9 +155,7 @@ inline void conjugate_gradients(const Entity& e, Workspace& ws, const double* c,
   double *r = ws.get(kCgR, e.mp), *z = ws.get(kCgZ, e.mp), *p = ws.get(kCgP, e.mp), *hp = ws.get(kCgHp, e.mp);
   double *inverse = ws.get(kT1, e.mp), *xp = ws.get(kT2, e.np);
   std::copy(e.prior, e.prior + e.mp, inverse);
-  for (int64_t i = 0; i < e.n; ++i)
-    for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
-      inverse[e.sparse_column[k]] += c[i] * e.sparse_value[k] * e.sparse_value[k];
+  add_squares(e, ws, c, inverse);
   for (int64_t j = 0; j < e.mp; ++j) inverse[j] = 1.0 / inverse[j];
   double rz = 0.0;
   for (int64_t j = 0; j < e.mp; ++j) {
@@ -173,30 +186,45 @@ inline void conjugate_gradients(const Entity& e, Workspace& ws, const double* c,
 }
 
 // The length t of a step from slope(0) = -decrement to a point where the slope is no longer positive (or only a
-// little, while `steps` is small). slope(t) also leaves the row terms at t behind. Zero: not finite.
+// little, while `steps` is small). Full steps are taken where they do; one that overshoots is cut back to where the
+// slope is near zero, and so is one stretched that falls far short, as Newton's are while e^eta is far too large.
+// slope(t) also leaves the row terms at t behind. Zero: no such point, or not finite.
 template <class Slope>
-inline double damped_length(double decrement, int steps, Slope&& slope) {
+inline double step_length(double decrement, int steps, Slope&& slope) {
+  constexpr double kFarShort = -0.3, kNear = -0.01;
   const double slack = steps < 20 ? 0.1 : 0.0;
-  double t = 1.0;
-  for (int k = 0; k < 60; ++k) {
+  double low = 0.0, at_low = -decrement, high = 0.0, at_high = 0.0, t = 1.0;   // high 0: not known yet
+  for (int k = 0; k < 100; ++k) {
     const double at = slope(t);
-    if (at <= slack * decrement) return t;
-    t *= std::isfinite(at) ? std::clamp(decrement / (decrement + at), 0.1, 0.9) : 0.1;
+    if (at <= slack * decrement && at >= (k == 0 ? kFarShort : high > 0.0 ? kFarShort : kNear) * decrement) return t;
+    if (at < 0.0) {
+      low = t;
+      at_low = at;
+    } else {   // too far, or not finite
+      high = t;
+      at_high = std::isfinite(at) ? at : 1e300;
+    }
+    if (high == 0.0) t *= 2.0;
+    else t = low + (high - low) * std::clamp(at_low / (at_low - at_high), k % 2 ? 0.5 : 0.03, 0.97);
   }
-  return 0.0;
+  if (low > 0.0) slope(low);
+  return low;
 }
 
-// True once no step worth taking is left: the last one was full and small in units of log likelihood, or
-// smaller than doubles can resolve.
-inline bool is_converged(double decrement, double tolerance, double t, const double* s, const double* b, int64_t m) {
-  if (decrement < tolerance) return true;
-  double step = 0.0, size = 0.0;
-  for (int64_t j = 0; j < m; ++j) {
-    step = std::max(step, std::fabs(t * s[j]));
-    size = std::max(size, std::fabs(b[j]));
+// True if nothing is left after this step: it is small in units of log likelihood and moves no linear predictor
+// eta so far that the curvature would change, or it is smaller than doubles can resolve.
+inline bool is_last_step(const Entity& e, double decrement, double tolerance, const double* eta, const double* q) {
+  double change = 0.0, size = 0.0;
+  for (int64_t i = 0; i < e.n; ++i) {
+    if (e.w[i] == 0.0) continue;
+    change = std::max(change, std::fabs(q[i]));
+    size = std::max(size, std::fabs(eta[i]));
   }
-  return step <= 1e-13 * size;
+  return (decrement < tolerance && change < 1e-5) || (std::isfinite(size) && change <= 1e-13 * size);
 }
+
+// Small steps that the rounding of a badly conditioned problem keeps from getting smaller: enough of them will do.
+constexpr int kSmallSteps = 5;
 
 // Newton in b. With sparse rows the direction comes from conjugate gradients, else from a Cholesky factor.
 template <class X>
@@ -217,6 +245,7 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
   X::multiply(e, e.mean, eta);
   for (int64_t i = 0; i < e.np; ++i) eta[i] += e.o[i];
   row_terms(e, eta, r, e.curvature);
+  int small_steps = 0;
   for (e.steps = 1; e.steps <= max_steps; ++e.steps) {
     std::copy(pb, pb + e.mp, g);
     X::subtract_transposed(e, r, g);
@@ -239,17 +268,22 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
       row_terms(e, eta_try, r, e.curvature);
       return s_pb + t * s_ps - dot(q, r, e.np);
     };
+    const bool last = is_last_step(e, decrement, tolerance, eta, q) ||
+                      (decrement < tolerance && ++small_steps == kSmallSteps);
     double t = 1.0;
-    if (decrement < tolerance || e.outcome == kNormal) slope(t);   // rounding rules here: do not search
-    else t = damped_length(decrement, e.steps, slope);
+    if (last || e.outcome == kNormal) slope(t);   // rounding rules here: do not search
+    else t = step_length(decrement, e.steps, slope);
     if (t == 0.0) return kNotFinite;
     std::swap(eta, eta_try);
     add_scaled(e.mean, t, s, e.mp);
     add_scaled(pb, t, ps, e.mp);
-    if (is_converged(decrement, tolerance, t, s, e.mean, e.mp) || (!sparse && e.outcome == kNormal)) return kLearned;
+    if (last || (!sparse && e.outcome == kNormal)) return kLearned;
   }
   return kNotConverged;
 }
+
+// The most that the rows may outweigh the prior in the dual form.
+constexpr double kMostDual = 1e6;
 
 // Whitened rows Z = P^-1/2 X' [mp][np] (upper factor left in kHessian if P is a matrix).
 inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
@@ -273,12 +307,14 @@ inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
 }
 
 // Newton in a, with b = m + P^-1 X' a, eta = o + X m + G a, G = X P^-1 X'. Needs one factor of P and then only
-// n x n work.
+// n x n work. The step (I + C G)^-1 (r - a) is taken in the form C^1/2 (I + C^1/2 G C^1/2)^-1 C^-1/2 (r - a), where
+// nothing cancels. Where the rows outweigh the prior by far (C G large) b = m + P^-1 X' a itself cancels, and the
+// answer is kNotConverged: the primal form is for these. kNotPositiveDefinite is said of the prior alone.
 inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_steps) {
   double *z = ws.get(kXt, e.mp * e.np), *gram = ws.get(kGram, e.np * e.np), *b = ws.get(kDualB, e.np * e.np);
   double *eta = ws.get(kEta, e.np), *eta_try = ws.get(kEtaTry, e.np), *r = ws.get(kResidual, e.np);
-  double *a = ws.get(kA, e.np), *delta = ws.get(kDelta, e.np), *ga = ws.get(kGa, e.np), *q = ws.get(kQ, e.np);
-  double *root = ws.get(kT1, e.np), *rhs = ws.get(kT2, e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
+  double *a = ws.get(kA, e.np), *delta = ws.get(kDelta, e.np), *q = ws.get(kQ, e.np);
+  double *root = ws.get(kT1, e.np), *rest = ws.get(kT2, e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
   if (!whiten_rows(e, ws, z)) return kNotPositiveDefinite;
   std::fill(gram, gram + e.np * e.np, 0.0);
   double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
@@ -286,33 +322,34 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
   DenseRows::multiply(e, e.prior_mean, eta);
   for (int64_t i = 0; i < e.np; ++i) {
     eta[i] += e.o[i];
-    a[i] = ga[i] = 0.0;
+    a[i] = 0.0;
   }
   if (e.start) {   // at the optimum a is the residual
     DenseRows::multiply(e, e.start, eta_try);
     for (int64_t i = 0; i < e.np; ++i) eta_try[i] += e.o[i];
     row_terms(e, eta_try, a, e.curvature);
-    multiply_symmetric(gram, e.np, a, ga);
-    add_scaled(eta, 1.0, ga, e.np);
+    multiply_symmetric(gram, e.np, a, q);
+    add_scaled(eta, 1.0, q, e.np);
   }
   row_terms(e, eta, r, e.curvature);
   Status status = kNotConverged;
+  int small_steps = 0;
   for (e.steps = 1; e.steps <= max_steps && status != kLearned; ++e.steps) {
     for (int64_t i = 0; i < e.np; ++i) {
-      root[i] = std::sqrt(e.curvature[i]);
-      rhs[i] = e.curvature[i] * ga[i] + r[i];
+      if (!(e.curvature[i] * gram[i * e.np + i] < kMostDual)) return kNotConverged;
+      root[i] = std::sqrt(std::max(e.curvature[i], 1e-200));   // only a direction: never divide by zero
+      rest[i] = r[i] - a[i];
     }
     for (int64_t i = 0; i < e.np; ++i) {
       for (int64_t j = i / kBlock * kBlock; j < e.np; j += kWidth)
         store(b + i * e.np + j, splat(root[i]) * load(gram + i * e.np + j) * load(root + j));
       b[i * e.np + i] += 1.0;
     }
-    if (!cholesky(b, e.np, panel)) return kNotPositiveDefinite;
-    multiply_symmetric(gram, e.np, rhs, u);
-    for (int64_t i = 0; i < e.np; ++i) u[i] *= root[i];
+    if (!cholesky(b, e.np, panel)) return kNotConverged;
+    for (int64_t i = 0; i < e.np; ++i) u[i] = rest[i] / root[i];
     solve_transposed(b, e.np, u);
     solve_upper(b, e.np, u);
-    for (int64_t i = 0; i < e.np; ++i) delta[i] = rhs[i] - root[i] * u[i] - a[i];
+    for (int64_t i = 0; i < e.np; ++i) delta[i] = root[i] * u[i];
     multiply_symmetric(gram, e.np, delta, q);
     const auto slope = [&](double t) {
       for (int64_t i = 0; i < e.np; ++i) eta_try[i] = eta[i] + t * q[i];
@@ -321,17 +358,17 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
       for (int64_t i = 0; i < e.np; ++i) total += q[i] * (a[i] + t * delta[i] - r[i]);
       return total;
     };
-    double decrement = 0.0;
-    for (int64_t i = 0; i < e.np; ++i) decrement -= q[i] * (a[i] - r[i]);
-    if (!std::isfinite(decrement)) return kNotFinite;
+    const double decrement = dot(q, rest, e.np);
+    if (!std::isfinite(decrement)) return kNotConverged;
+    const bool last = is_last_step(e, decrement, tolerance, eta, q) ||
+                      (decrement < tolerance && ++small_steps == kSmallSteps);
     double t = 1.0;
-    if (decrement < tolerance || e.outcome == kNormal) slope(t);
-    else t = damped_length(decrement, e.steps, slope);
-    if (t == 0.0) return kNotFinite;
+    if (last || e.outcome == kNormal) slope(t);
+    else t = step_length(decrement, e.steps, slope);
+    if (t == 0.0) return kNotConverged;
     std::swap(eta, eta_try);
     add_scaled(a, t, delta, e.np);
-    add_scaled(ga, t, q, e.np);
-    if (is_converged(decrement, tolerance, t, delta, a, e.np) || e.outcome == kNormal) status = kLearned;
+    if (last || e.outcome == kNormal) status = kLearned;
   }
   e.steps -= 1;
   if (status != kLearned) return status;

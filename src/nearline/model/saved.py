@@ -139,11 +139,12 @@ def _means(effect: RandomEffect) -> Floats:
         evidence, effect.prior, (start, np.tile(np.arange(columns, dtype=np.int32), effect.entities))
     )
     entity = np.repeat(np.arange(effect.entities), np.diff(evidence.start))
-    return whole.mean[entity * columns + evidence.column]
+    return np.asarray(whole.mean[entity * columns + evidence.column], dtype=np.float64)
 
 
 def _lists(start: Ints, values: np.ndarray[Any, Any]) -> ArrowArray:
-    return pa.LargeListArray.from_arrays(pa.array(start), pa.array(values))
+    offsets: ArrowArray = pa.array(start)
+    return pa.LargeListArray.from_arrays(offsets, pa.array(values))
 
 
 def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
@@ -191,7 +192,7 @@ def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomE
     entities = pq.read_table(folder / f"effect-{number}-entities.parquet")
     full = entry["precision"] == "full"
     mean = _numbers(columns, "prior_mean")
-    stored = columns.column("prior_precision").combine_chunks()
+    stored = _one_chunk(columns, "prior_precision")
     if entry["prior"] == "full":
         precision = np.array(stored.flatten(), dtype=np.float64).reshape(len(mean), len(mean))
     else:
