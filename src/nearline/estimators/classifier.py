@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from nearline.arrays import Floats
-from nearline.estimators.estimator import GameEstimator
+from nearline.estimators.estimator import GameEstimator, checked_weight
 from nearline.posterior.outcomes import Outcome
 
 
@@ -91,12 +91,12 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
             A parameter is wrong, or names a column that is not there.
         """
         rows, y = self._read(X, y, reset=True)
-        counted = y if sample_weight is None else y[np.asarray(sample_weight) > 0.0]
+        weight = checked_weight(sample_weight, len(rows))
         _require_binary(y)
-        if len(np.unique(counted)) < 2:
+        if len(np.unique(y[weight > 0.0])) < 2:
             raise ValueError("GameClassifier needs rows of two classes, got one class")
         self.classes_ = np.unique(y)
-        self._learn(rows, self._codes(y), sample_weight, offset, None)
+        self._learn(rows, self._codes(y), weight, offset, None)
         return self
 
     def partial_fit(
@@ -126,7 +126,8 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
         if len(unknown):
             raise ValueError(f"y: expected labels out of {known}, got {unknown}, which is in no class")
         self.classes_ = known
-        self._learn(rows, self._codes(y), sample_weight, offset, None if first else self.model_)
+        weight = checked_weight(sample_weight, len(rows))
+        self._learn(rows, self._codes(y), weight, offset, None if first else self.model_)
         return self
 
     def _codes(self, y: NDArray[Any]) -> Floats:
@@ -151,7 +152,8 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any, offset: Any = None) -> NDArray[Any]:
         """Return the likelier class of each row, [n]."""
-        chosen: NDArray[Any] = self.classes_[(self._scores(X, offset).linear > 0.0).astype(np.intp)]
+        linear = self._scores(X, offset).linear
+        chosen: NDArray[Any] = self.classes_[(linear > 0.0).astype(np.intp)]
         return chosen
 
     @property

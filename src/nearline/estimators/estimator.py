@@ -81,25 +81,17 @@ class GameEstimator(BaseEstimator):  # type: ignore[misc]
         return table_examples(self._layout, table, estimator=type(self).__name__), y
 
     def _learn(
-        self, rows: Examples, response: Floats, sample_weight: Any, offset: Any, start: GameModel | None
+        self, rows: Examples, response: Floats, weight: Floats, offset: Any, start: GameModel | None
     ) -> None:
         """Train on rows, on top of `start` if there is one; rows of weight 0 are as good as absent."""
-        count = len(rows)
-        weight = np.ones(count)
-        if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, np.empty((count, 0)), dtype=np.float64, ensure_non_negative=True
-            )
         examples = Examples(
             response=response,
             weight=weight,
-            offset=checked_offset(offset, count),
+            offset=checked_offset(offset, len(rows)),
             bags=rows.bags,
             entities=rows.entities,
         )
         counted = weight > 0.0
-        if not counted.any():
-            raise ValueError("sample_weight: expected a weight above 0 in at least one row")
         if not counted.all():
             examples = examples.take(counted)
         self.training_ = fit_game(
@@ -165,6 +157,19 @@ class GameEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         column = self._layout.names[self._layout.position(name, "name")]
         return entity_table(self.model_.effect(column), entity_name(entity))
+
+
+def checked_weight(sample_weight: Any, rows: int) -> Floats:
+    """Return the weight of each row, float64[rows]; 1 if None.
+
+    Raises `ValueError` if it has another length, is not finite, is negative, or is 0 in every row.
+    """
+    weight: Floats = _check_sample_weight(
+        sample_weight, np.empty((rows, 0)), dtype=np.float64, ensure_non_negative=True
+    )
+    if not np.any(weight > 0.0):
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight
 
 
 def _checked_target(y: Any, table: pa.Table) -> Any:

@@ -20,6 +20,7 @@ from nearline.model.features import Bag
 
 _LARGEST_WHOLE = 2.0**53
 """Up to here float64 tells whole numbers apart."""
+_LARGEST_INT32 = np.iinfo(np.int32).max
 
 
 def is_frame(x: Any) -> bool:
@@ -57,14 +58,22 @@ def _features(x: Any, columns: tuple[int, ...]) -> Csr:
     if not issparse(chosen) and np.count_nonzero(chosen) == chosen.size:
         rows, width = chosen.shape
         indices = np.tile(np.arange(width, dtype=np.int32), rows)
-        start = np.arange(rows + 1, dtype=np.int64) * width
+        start = _narrow(np.arange(rows + 1, dtype=np.int64) * width)
         matrix: Csr = csr_array((np.ascontiguousarray(chosen).ravel(), indices, start), shape=chosen.shape)
     else:
         matrix = csr_array(chosen, dtype=np.float64, copy=True)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-    matrix.indices = matrix.indices.astype(np.int32, copy=False)
+    if matrix.indices.dtype != np.int32:
+        matrix = csr_array(
+            (matrix.data, matrix.indices.astype(np.int32), _narrow(matrix.indptr)), shape=matrix.shape
+        )
     return matrix
+
+
+def _narrow(start: NDArray[Any]) -> NDArray[Any]:
+    """Return where each row starts, as int32 if that is wide enough."""
+    return start.astype(np.int32) if start[-1] <= _LARGEST_INT32 else start
 
 
 def _entities(x: Any, column: int) -> EntityColumn:

@@ -7,7 +7,7 @@ from sklearn.base import RegressorMixin
 
 from nearline.arrays import Floats
 from nearline.errors import ConfigError
-from nearline.estimators.estimator import GameEstimator
+from nearline.estimators.estimator import GameEstimator, checked_weight
 from nearline.model.game import Scores
 from nearline.posterior.outcomes import Outcome
 
@@ -97,7 +97,8 @@ class GameRegressor(RegressorMixin, GameEstimator):  # type: ignore[misc]
             A parameter is wrong, or names a column that is not there.
         """
         rows, y = self._read(X, y, reset=True)
-        self._learn(rows, self._response(y), sample_weight, offset, None)
+        weight = checked_weight(sample_weight, len(rows))
+        self._learn(rows, self._response(y), weight, offset, None)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
@@ -108,7 +109,8 @@ class GameRegressor(RegressorMixin, GameEstimator):  # type: ignore[misc]
         """
         first = not self._is_fitted()
         rows, y = self._read(X, y, reset=first)
-        self._learn(rows, self._response(y), sample_weight, offset, None if first else self.model_)
+        weight = checked_weight(sample_weight, len(rows))
+        self._learn(rows, self._response(y), weight, offset, None if first else self.model_)
         return self
 
     def _response(self, y: Any) -> Floats:
