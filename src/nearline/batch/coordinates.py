@@ -139,7 +139,7 @@ class RandomCoordinate:
         self._stray = _stray_mean(matrix, entity)
         self._full = settings.precision == "full"
         self._estimate = settings.prior_variance is None
-        self.prior = self._first_prior(start)
+        self.prior = self._first_prior(start, self._learned.take(examples.weight))
         self._evidence: Blocks | None = None
         if start is not None and (anchored or settings.locked):
             self._evidence = select_evidence(start.evidence, _old_places(start.entities, len(self._names)))
@@ -152,20 +152,17 @@ class RandomCoordinate:
         self._moments: Moments | None = None
         self.failures: Counter[Status] = Counter()
 
-    def _first_prior(self, start: RandomEffect | None) -> Gaussian:
+    def _first_prior(self, start: RandomEffect | None, weight: Floats) -> Gaussian:
         columns = self._registry.version
-        diagonal = columns > FULL_COLUMNS or not self._full
-        if start is not None:
-            return _extended_prior(start.prior, initial_prior(self._rows), columns)
         if self.settings.prior_variance is not None:
-            precision = np.full(columns, 1.0 / self.settings.prior_variance)
-            return Gaussian(np.zeros(columns), precision if diagonal else np.diag(precision))
-        prior = initial_prior(self._rows)
-        return (
-            Gaussian(prior.mean, np.diag(prior.precision).copy())
-            if diagonal and not prior.is_diagonal
-            else prior
-        )
+            fresh = Gaussian(np.zeros(columns), np.full(columns, 1.0 / self.settings.prior_variance))
+        else:
+            fresh = initial_prior(self._rows, weight)
+        if start is not None:
+            return _extended_prior(start.prior, fresh, columns)
+        if columns > FULL_COLUMNS or not self._full:
+            return Gaussian(fresh.mean, _diagonal(fresh))
+        return Gaussian(fresh.mean, np.diag(_diagonal(fresh)))
 
     def _choose_layout(self) -> tuple[Ints, Columns | None]:
         if self._evidence is not None:
@@ -268,16 +265,19 @@ def _extended(values: Floats, columns: int, fill: float) -> Floats:
     return np.concatenate([values, np.full(columns - len(values), fill)])
 
 
+def _diagonal(prior: Gaussian) -> Floats:
+    return prior.precision if prior.is_diagonal else np.diag(prior.precision).copy()
+
+
 def _extended_prior(old: Gaussian, fresh: Gaussian, columns: int) -> Gaussian:
     """The old prior; columns it does not know are independent of the others and start as `fresh`."""
     known = len(old.mean)
-    mean = _extended(old.mean, columns, 0.0)
     if known == columns:
         return old
+    mean = _extended(old.mean, columns, 0.0)
     if old.is_diagonal:
-        diagonal = fresh.precision if fresh.is_diagonal else np.diag(fresh.precision)
-        return Gaussian(mean, np.concatenate([old.precision, diagonal[known:]]))
-    precision = np.diag(fresh.precision if fresh.is_diagonal else np.diag(fresh.precision)).astype(np.float64)
+        return Gaussian(mean, np.concatenate([old.precision, _diagonal(fresh)[known:]]))
+    precision = np.diag(_diagonal(fresh))
     precision[:known, :known] = old.precision
     return Gaussian(mean, precision)
 
