@@ -112,7 +112,8 @@ def initial_prior(rows: FeatureRows, weight: Floats | None = None) -> Gaussian:
     """
     weight = np.ones(rows.count) if weight is None else weight
     if rows.is_sparse:
-        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have both
+        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have these
+        assert rows.indptr is not None  # noqa: S101
         of_entry = np.repeat(weight, np.diff(rows.indptr))
         total = np.bincount(rows.indices, of_entry * rows.values**2, minlength=rows.columns)
         used = np.bincount(rows.indices, of_entry, minlength=rows.columns)
@@ -126,9 +127,7 @@ def initial_prior(rows: FeatureRows, weight: Floats | None = None) -> Gaussian:
     return Gaussian(np.zeros(rows.columns), np.diag(precision) if rows.columns <= FULL_COLUMNS else precision)
 
 
-def maximise(
-    m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION
-) -> Gaussian:
+def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION) -> Gaussian:
     """Take one step of the fixed-point iteration: to the prior that the beliefs fitted under `prior` call for.
 
     The step from S to the covariance T called for is lengthened along the geodesic between them,
