@@ -44,12 +44,6 @@ def entity_table(effect: RandomEffect, entity: str) -> pa.Table:
     belief, columns = effect.belief(entity)
     mean, std = effect.prior.mean.copy(), effect.prior.std.copy()
     mean[columns], std[columns] = belief.mean, belief.std
-    keys = effect.registry.to_table()
-    return pa.table(
-        {
-            "feature": keys.column("name"),
-            "term": keys.column("term"),
-            "mean": pa.array(mean),
-            "std": pa.array(std),
-        }
-    )
+    keys: Any = effect.registry.to_table()
+    columns_of = [keys.column("name"), keys.column("term"), pa.array(mean), pa.array(std)]
+    return pa.table(columns_of, names=["feature", "term", "mean", "std"])

@@ -107,8 +107,12 @@ class GameEstimator(BaseEstimator):  # type: ignore[misc]
             random=self._layout.random_settings(),
             sweeps=self.sweeps,
             tolerance=self.tolerance,
+            noise_variance=self._noise_variance(),
             threads=self._threads(),
         )
+
+    def _noise_variance(self) -> float | None:
+        return None
 
     def _outcome(self) -> Outcome:
         raise NotImplementedError

@@ -77,8 +77,9 @@ def _narrow(start: NDArray[Any]) -> NDArray[Any]:
 
 
 def _entities(x: Any, column: int) -> EntityColumn:
-    values = x[:, [column]].toarray().ravel() if issparse(x) else x[:, column]
-    named = _named_numbers(np.asarray(values, dtype=np.float64))
+    values: Any = x[:, [column]]
+    dense = values.toarray() if issparse(x) else values
+    named = _named_numbers(np.asarray(dense, dtype=np.float64).ravel())
     return EntityColumn(named.indices.to_numpy(), named.dictionary)
 
 

@@ -119,6 +119,9 @@ class GameRegressor(RegressorMixin, GameEstimator):  # type: ignore[misc]
             raise ValueError("Some value(s) of y are out of the valid range of counts: expected 0 or more")
         return response
 
+    def _noise_variance(self) -> float | None:
+        return self.noise_variance
+
     def _outcome(self) -> Outcome:
         if self.outcome not in _OUTCOMES:
             raise ConfigError(f"outcome: expected one of {', '.join(_OUTCOMES)}, got {self.outcome!r}")
