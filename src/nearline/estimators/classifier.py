@@ -165,7 +165,7 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
     def intercept_(self) -> Floats:
         """Intercept of the fixed effect in log odds, float64[1]."""
         self._coefficients()
-        return np.array(self.model_.fixed.coefficients[:1])
+        return np.array([self.model_.fixed.coefficients[0]])
 
 
 def _require_binary(labels: NDArray[Any]) -> None:
