@@ -26,7 +26,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from nearline.arrays import Bools, Floats
 from nearline.errors import DataError
-from nearline.fixed.objective import Objective, Point, shrunk
+from nearline.fixed.objective import Objective, Point, inner, shrunk
 
 _ARMIJO = 1e-4
 _ROUNDING = 4e-15
@@ -182,7 +182,7 @@ def _model(objective: Objective, point: Point, diagonal: Floats) -> _Model:
     target = shrunk(b - g / diagonal, objective.l1 / diagonal)
     free = (target != 0.0) | (objective.l1 == 0.0)
     slope = np.where(free, g + objective.l1 * np.sign(target), 0.0)
-    return _Model(point, diagonal, target, free, slope, float(diagonal @ (target - b) ** 2))
+    return _Model(point, diagonal, target, free, slope, inner(diagonal, (target - b) ** 2))
 
 
 def _forcing(distance: float, first: float) -> float:
@@ -224,19 +224,19 @@ def _by_gradients(objective: Objective, model: _Model, *, forcing: float) -> tup
         residual -= np.where(free, objective.product(model.point, change), 0.0)
         used = 1
     preconditioned = inverse * residual
-    square = float(residual @ preconditioned)
+    square = inner(residual, preconditioned)
     direction, target = preconditioned.copy(), forcing**2 * square
     while square > target and used < min(_MOST_PRODUCTS, 2 * len(change) + 10):
         bent = np.where(free, objective.product(model.point, direction), 0.0)
         used += 1
-        curvature = float(direction @ bent)
-        if curvature <= np.finfo(float).eps * float(direction @ (model.diagonal * direction)):
+        curvature = inner(direction, bent)
+        if curvature <= np.finfo(float).eps * inner(model.diagonal, direction**2):
             break  # flat: nothing more can be learned from this direction
         length = square / curvature
         change += length * direction
         residual -= length * bent
         preconditioned = inverse * residual
-        previous, square = square, float(residual @ preconditioned)
+        previous, square = square, inner(residual, preconditioned)
         direction = preconditioned + (square / previous) * direction
     return change, used
 
@@ -244,8 +244,8 @@ def _by_gradients(objective: Objective, model: _Model, *, forcing: float) -> tup
 def _gain(objective: Objective, model: _Model, change: Floats) -> float:
     """Return the first-order change of the objective along `change`, negative on a descent."""
     b = model.point.coefficients
-    linear = float(model.point.gradient @ change)
-    return linear + float(objective.l1 @ (np.abs(b + change) - np.abs(b)))
+    linear = inner(model.point.gradient, change)
+    return linear + inner(objective.l1, np.abs(b + change) - np.abs(b))
 
 
 def _search(objective: Objective, model: _Model, change: Floats) -> Point | None:

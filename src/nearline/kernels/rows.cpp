@@ -10,8 +10,6 @@
 // instructions; four independent sums in `dot` are enough to hide the latency of the gathers.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/pair.h>
-#include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <atomic>
@@ -23,7 +21,6 @@
 #include <string>
 #include <system_error>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 namespace nb = nanobind;
@@ -199,7 +196,7 @@ class Rows {
       nb::gil_scoped_release released;
       with_values([&](const auto* value) {
         const double *o = offset.data(), *target = y.data(), *w = weight.data();
-        gather_and_scatter(coefficients, gradient.get(), threads, [&](std::int64_t chunk, std::int64_t i, double* pairs) {
+        const auto one_row = [&](std::int64_t chunk, std::int64_t i, double* pairs) {
           const std::int64_t from = start_[i], count = start_[i + 1] - from;
           eta[i] = o[i] + dot<2>(column_ + from, value + from, count, pairs);
           const RowLoss row = row_loss(static_cast<Outcome>(outcome), target[i], eta[i]);
@@ -208,7 +205,8 @@ class Rows {
           if (!counts) return;
           sums[static_cast<std::size_t>(chunk)].add(w[i] * row.loss);
           scatter<2>(column_ + from, value + from, count, w[i] * row.slope, pairs + 1);
-        });
+        };
+        gather_and_scatter(coefficients, gradient.get(), threads, one_row);
       });
     }
     Sum total;

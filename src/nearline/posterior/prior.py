@@ -31,6 +31,7 @@ from nearline.posterior.update import Labels
 
 FULL_COLUMNS = 64
 _SMALLEST_VARIANCE = 1e-8
+RELAXATION = 1.8
 
 
 @final
@@ -120,8 +121,16 @@ def initial_prior(rows: FeatureRows) -> Gaussian:
     return Gaussian(np.zeros(rows.columns), np.diag(precision) if rows.columns <= FULL_COLUMNS else precision)
 
 
-def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool) -> Gaussian:
-    """One step of the fixed-point iteration: the prior that the beliefs fitted under `prior` call for."""
+def maximise(
+    m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION
+) -> Gaussian:
+    """Take one step of the fixed-point iteration: to the prior that the beliefs fitted under `prior` call for.
+
+    The step from S to the covariance T called for is lengthened along the geodesic between them,
+    S^1/2 (S^-1/2 T S^-1/2)^r S^1/2 with r the `relaxation`, where T is within a factor of 4 of S: fixed points are
+    the same, and EM steps, which fall short, are about halved in number. Stable for r < 2, as EM's own rate is
+    between 0 and 1 (over-relaxation: Salakhutdinov and Roweis 2003).
+    """
     seen = m.count > 0.0
     count = np.maximum(m.count, 1.0)
     mean = np.where(seen, m.mean / count, prior.mean) if estimate_mean else prior.mean
@@ -130,14 +139,24 @@ def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool) -> Gaussian:
         diagonal = m.covariance if m.covariance.ndim == 1 else np.diag(m.covariance)
         squares = m.square if m.square.ndim == 1 else np.diag(m.square)
         variance = np.maximum((diagonal + squares) / count - moved**2, _SMALLEST_VARIANCE)
-        return Gaussian(mean, np.where(seen, 1.0 / variance, prior.precision))
+        ratio = _lengthened(variance * prior.precision, relaxation)
+        return Gaussian(mean, np.where(seen, prior.precision / ratio, prior.precision))
     # Entities without the column would add the prior's own moments: whole blocks have none such.
     covariance = (m.covariance + m.square) / count[0] - np.outer(moved, moved)
-    return Gaussian(mean, _inverse(covariance))
+    return Gaussian(mean, _lengthened_inverse(prior.precision, covariance, relaxation))
 
 
-def _inverse(covariance: Floats) -> Floats:
-    """Inverse of a symmetric matrix whose eigenvalues are held above the smallest variance."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2.0)
-    inverse = (vectors / np.maximum(values, _SMALLEST_VARIANCE)) @ vectors.T
+def _lengthened(ratio: Floats, relaxation: float) -> Floats:
+    near = (ratio > 0.25) & (ratio < 4.0)
+    return np.where(near, ratio**relaxation, np.maximum(ratio, 1e-6))
+
+
+def _lengthened_inverse(precision: Floats, covariance: Floats, relaxation: float) -> Floats:
+    """Inverse of the lengthened step to `covariance`, its eigenvalues held above the smallest variance."""
+    upper = np.linalg.cholesky(precision).T  # precision = U' U: U covariance U' is the ratio
+    values, vectors = np.linalg.eigh(upper @ ((covariance + covariance.T) / 2.0) @ upper.T)
+    inner = (vectors / _lengthened(np.maximum(values, 1e-6), relaxation)) @ vectors.T
+    inverse = upper.T @ inner @ upper
+    values, vectors = np.linalg.eigh((inverse + inverse.T) / 2.0)
+    inverse = (vectors * np.minimum(values, 1.0 / _SMALLEST_VARIANCE)) @ vectors.T
     return np.asarray((inverse + inverse.T) / 2.0, dtype=np.float64)
