@@ -1,6 +1,6 @@
 """MovieLens 100K -> the table in README.md, by a training run with the example's configuration.
 
-    python benchmarks/movielens_table.py --data DIR     (DIR holds ml100k/)
+python benchmarks/movielens_table.py --data DIR     (DIR holds ml100k/)
 """
 
 import argparse
@@ -55,7 +55,9 @@ def replaced(text: str, between: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds ml100k/")
     new = table(train(parser.parse_args().data), read_config(CONFIG))
     readme = ROOT / "README.md"
