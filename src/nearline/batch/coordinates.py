@@ -133,7 +133,7 @@ class RandomCoordinate:
         self._stray = stray_rows(matrix, entity)
         self._full = settings.precision == "full"
         self._estimate = settings.prior_variance is None
-        self.prior = self._first_prior(start, goes_on=goes_on)
+        self.prior = self._first_prior(start, goes_on=goes_on, weight=self._learned.take(examples.weight))
         self._evidence: Blocks | None = None
         if start is not None and goes_on:
             place = np.arange(len(self._names))
@@ -145,14 +145,14 @@ class RandomCoordinate:
         self._moments: Moments | None = None
         self.failures: Counter[Status] = Counter()
 
-    def _first_prior(self, start: RandomEffect | None, *, goes_on: bool) -> Gaussian:
+    def _first_prior(self, start: RandomEffect | None, *, goes_on: bool, weight: Floats) -> Gaussian:
         """The prior of `start` if its evidence, which is what lies beyond it, is kept; else as the settings say."""
         columns = self._registry.version
         diagonal = columns > FULL_COLUMNS or not self._full
         if self.settings.prior_variance is not None:
             fresh = Gaussian(np.zeros(columns), np.full(columns, 1.0 / self.settings.prior_variance))
         else:
-            fresh = initial_prior(self._rows)
+            fresh = initial_prior(self._rows, weight)
         if start is not None and goes_on:
             return _extended_prior(start.prior, fresh, columns)
         if start is not None and self.settings.prior_variance is None:
@@ -264,16 +264,19 @@ def _extended(values: Floats, columns: int, fill: float) -> Floats:
     return np.concatenate([values, np.full(columns - len(values), fill)])
 
 
+def _diagonal(prior: Gaussian) -> Floats:
+    return prior.precision if prior.is_diagonal else np.diag(prior.precision).copy()
+
+
 def _extended_prior(old: Gaussian, fresh: Gaussian, columns: int) -> Gaussian:
     """The old prior; columns it does not know are independent of the others and start as `fresh`."""
     known = len(old.mean)
-    mean = _extended(old.mean, columns, 0.0)
     if known == columns:
         return old
+    mean = _extended(old.mean, columns, 0.0)
     if old.is_diagonal:
-        diagonal = fresh.precision if fresh.is_diagonal else np.diag(fresh.precision)
-        return Gaussian(mean, np.concatenate([old.precision, diagonal[known:]]))
-    precision = np.diag(fresh.precision if fresh.is_diagonal else np.diag(fresh.precision)).astype(np.float64)
+        return Gaussian(mean, np.concatenate([old.precision, _diagonal(fresh)[known:]]))
+    precision = np.diag(_diagonal(fresh))
     precision[:known, :known] = old.precision
     return Gaussian(mean, precision)
 

@@ -79,6 +79,7 @@ class TrainingSettings:
     sweeps : passes over the sequence at most; fewer if the fit settles (`tolerance`, relative, on the mean training
         loss).
     prior_steps : steps of estimating the population prior at the first visit of an effect; later visits take one.
+    noise_variance : of a Normal response, in its squared unit; None estimates it.
     threads : 0 takes the cores this process may use. Results do not depend on it.
     validation_fraction : share of the rows, drawn by `seed`, that are not learned but choose the best sweep.
     """
@@ -90,6 +91,7 @@ class TrainingSettings:
     sweeps: int = 10
     tolerance: float = 1e-5
     prior_steps: int = 5
+    noise_variance: float | None = None
     threads: int = 0
     validation_fraction: float = 0.0
     seed: int = 0
@@ -100,6 +102,8 @@ class TrainingSettings:
         _require("training.prior_steps", self.prior_steps >= 1, "1 or more", self.prior_steps)
         share = self.validation_fraction
         _require("training.validation_fraction", 0.0 <= share < 1.0, "0 or more, below 1", share)
+        noise = self.noise_variance
+        _require("training.noise_variance", noise is None or noise > 0.0, "a number above 0", noise)
         names = [FIXED, *(effect.name for effect in self.random)]
         _require("random_effects", len(set(names)) == len(names), "names that differ", names)
         if self.sequence is not None:

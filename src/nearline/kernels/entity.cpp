@@ -1,15 +1,19 @@
 // The jobs of problem.hpp, one entity after the other. Compiled once per instruction set.
 #include "entity.hpp"
 
+#include <limits>
+
 #include "solve.hpp"
 
 namespace nearline::NEARLINE_ISA {
 namespace {
 
-bool is_finite(const double* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    if (!std::isfinite(values[i])) return false;
-  return true;
+// Gathers rather than asks, for the sake of vector instructions.
+template <class T>
+bool all_finite(const T* values, int64_t n) {
+  int wrong = 0;
+  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
+  return wrong == 0;
 }
 
 inline int64_t packed_size(int64_t d) { return d * (d + 1) / 2; }
@@ -42,13 +46,9 @@ bool is_allowed(int outcome, double y) {
 }
 
 bool has_finite_features(const Rows& rows, int64_t row) {
-  bool finite = true;
-  if (rows.indptr) {
-    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) finite &= std::isfinite(rows.values[k]);
-  } else {
-    for (int64_t j = 0; j < rows.columns; ++j) finite &= std::isfinite(feature(rows, row, j));
-  }
-  return finite;
+  if (rows.indptr) return all_finite(rows.values + rows.indptr[row], rows.indptr[row + 1] - rows.indptr[row]);
+  if (rows.dense) return all_finite(rows.dense + row * rows.columns, rows.columns);
+  return all_finite(rows.dense32 + row * rows.columns, rows.columns);
 }
 
 // Where the block's columns lie in it; -1 for those it lacks. Sparse rows only.
@@ -80,14 +80,20 @@ class Places {
   int32_t* position_ = nullptr;
 };
 
+// Whether a row of an update or of moments can be learned.
+template <class Job>
+bool is_learnable(const Job& job, int64_t row) {
+  const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
+  return is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 && std::isfinite(offset) &&
+         has_finite_features(job.rows, row);
+}
+
 // The rows of entity e that can be learned, marked in job.row_learned.
 void select_rows(const UpdateJob& job, int64_t e, Workspace& ws) {
   ws.row.clear();
   for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
     const int64_t row = job.rows.row ? job.rows.row[i] : i;
-    const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
-    const bool learned = is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 &&
-                         std::isfinite(offset) && has_finite_features(job.rows, row);
+    const bool learned = is_learnable(job, row);
     job.row_learned[row] = learned;
     if (learned) ws.row.push_back(row);
   }
@@ -175,7 +181,8 @@ void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
       for (int64_t k = ws.sparse_start[static_cast<size_t>(i)]; k < ws.sparse_start[static_cast<size_t>(i) + 1]; ++k)
         to[ws.sparse_column[static_cast<size_t>(k)]] += e.sparse_value[k];
     } else {
-      for (int64_t j = 0; j < e.m; ++j) to[j] = feature(rows, row, j);
+      if (rows.dense) std::copy(rows.dense + row * rows.columns, rows.dense + row * rows.columns + e.m, to);
+      else std::copy(rows.dense32 + row * rows.columns, rows.dense32 + row * rows.columns + e.m, to);
       std::fill(to + e.m, to + e.mp, 0.0);
     }
   }
@@ -200,7 +207,7 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
   double* start = ws.get(kStart, e.mp);
   std::fill(start, start + e.mp, 0.0);
   for (int64_t j = 0; j < e.m; ++j) start[j] = from[compact ? ws.place[static_cast<size_t>(j)] : j];
-  if (is_finite(start, e.m)) e.start = start;
+  if (all_finite(start, e.m)) e.start = start;
 }
 
 // The belief as it was: what an entity that could not be fitted, or had no rows, keeps.
@@ -282,15 +289,18 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   gather_prior(job, index, e, ws);
   if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
-  const bool sparse = method == kConjugateGradients && !e.full && e.nonzeros > 0;
-  if (!sparse || job.posterior.full) gather_dense_rows(job.rows, e, ws);
+  const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
+  if (job.posterior.full || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(job.rows, e, ws);
   Status status = kNotConverged;
   if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
   else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
-  if (!sparse && status == kNotConverged) status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  if (!sparse && status == kNotConverged) {
+    if (!e.x) gather_dense_rows(job.rows, e, ws);
+    status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  }
   steps = e.steps;
   if (status != kLearned) return status;
-  if (!is_finite(e.mean, e.m) || !is_finite(e.curvature, e.n)) return kNotFinite;
+  if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
   write_posterior(job, index, e, ws);
   return kLearned;
 }
@@ -486,6 +496,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   const auto each_row = [&](const auto& visit) {
     for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
       const int64_t row = job.rows.row ? job.rows.row[i] : i;
+      if (!is_learnable(job, row)) continue;
       const int64_t most = job.rows.indptr ? job.rows.indptr[row + 1] - job.rows.indptr[row] : belief.d;
       double* value = ws.get(kSparse, most);
       if (!gather_pairs(job.rows, row, places, belief.d, ws.compact, value)) return false;
@@ -554,8 +565,11 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
       precision[place(i)] += keep * job.evidence.precision[from + i];
       shift[place(i)] += keep * job.evidence.mean[from + i];
     }
-    for (int64_t j = 0; j < d; ++j) mean[j] = shift[j] / precision[j];
-    return is_finite(mean, d) ? kLearned : kNotFinite;
+    for (int64_t j = 0; j < d; ++j) {
+      if (!(precision[j] > 0.0)) return kNotPositiveDefinite;
+      mean[j] = shift[j] / precision[j];
+    }
+    return all_finite(mean, d) ? kLearned : kNotFinite;
   }
   double *p = ws.get(kPrior, dp * dp), *u = ws.get(kHessian, dp * dp);
   if (job.prior.full) {
@@ -579,7 +593,7 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   solve_transposed(u, dp, shift);
   solve_upper(u, dp, shift);
   std::copy(shift, shift + d, mean);
-  return is_finite(mean, d) ? kLearned : kNotFinite;
+  return all_finite(mean, d) ? kLearned : kNotFinite;
 }
 
 // The reverse: evidence = belief - prior, in natural form, over the columns of the evidence.

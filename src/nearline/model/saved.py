@@ -108,6 +108,7 @@ def _write(model: GameModel, folder: Path, metadata: Mapping[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "outcome": model.outcome.name.lower(),
         "noise_variance": model.noise_variance,
+        "learned_weight": model.learned_weight,
         "fixed": {"bags": list(model.fixed.bags)},
         "random": [_description(effect) for effect in model.random],
         "training": dict(metadata),
@@ -188,7 +189,8 @@ def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
             _read_effect(folder, number, entry) for number, entry in enumerate(description["random"])
         )
         outcome = Outcome[description["outcome"].upper()]
-        model = GameModel(outcome, part, random, float(description["noise_variance"]))
+        weight = float(description.get("learned_weight", 0.0))
+        model = GameModel(outcome, part, random, float(description["noise_variance"]), weight)
         return model, dict(description["training"])
     except (OSError, KeyError, TypeError, ValueError, AttributeError, pa.ArrowException, DataError) as error:
         raise ModelError(f"{folder}: the model is damaged or incomplete: {error}") from error
