@@ -13,6 +13,7 @@ from nearline.cli.train import AsJson, train
 from nearline.config import read_config
 from nearline.datasets.generated import generate
 from nearline.evaluate.recovery import Recovery, compare
+from nearline.model.saved import require_place
 from nearline.wiring import load_examples
 
 CONFIG = """\
@@ -58,14 +59,15 @@ def demo_command(
 ) -> None:
     """Train on generated rows whose true coefficients are known, and show how near the model came."""
     output, watch = Output(as_json=as_json), Stopwatch()
-    with watch.step("generate"):
+    require_place(out / "demo.model")
+    with output.step("generate", watch):
         generated = generate(rows, seed)
         out.mkdir(parents=True, exist_ok=True)
         pq.write_table(generated.table, out / "impressions.parquet")
         (out / "demo.toml").write_text(CONFIG, encoding="utf-8")
     output.remark(f"{rows:,} generated impressions in {out / 'impressions.parquet'}")
     config = read_config(out / "demo.toml")
-    with watch.step("read"):
+    with output.step("read", watch):
         examples = load_examples(config.data, out)
     model, document = train(config, examples, out / "demo.model", out / "report.html", output, watch)
     recovered = compare(model, generated.truth)
