@@ -13,6 +13,8 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "dense.hpp"
@@ -26,6 +28,18 @@ enum Slot : size_t {
   kStart, kSquares, kSlots,
 };
 
+// The vector of this instruction set. The linker keeps a single copy of each template of the standard library: with an
+// allocator of its own none that is compiled for AVX-512 can become everybody's.
+template <class T>
+struct Allocator : std::allocator<T> {
+  template <class U>
+  struct rebind {
+    using other = Allocator<U>;
+  };
+};
+template <class T>
+using Vector = std::vector<T, Allocator<T>>;
+
 // Numbered buffers, 64-byte aligned, grown as needed and kept from entity to entity.
 class Workspace {
  public:
@@ -36,15 +50,15 @@ class Workspace {
     auto address = reinterpret_cast<uintptr_t>(buffer.data());
     return reinterpret_cast<double*>((address + 63) & ~uintptr_t{63});
   }
-  std::vector<int32_t> position;    // column -> place in the entity's block
-  std::vector<int32_t> compact;     // place in the block -> place among the touched columns
-  std::vector<int32_t> place;       // and back
-  std::vector<int64_t> row;         // rows that can be learned
-  std::vector<int32_t> sparse_column;
-  std::vector<int64_t> sparse_start;
+  Vector<int32_t> position;    // column -> place in the entity's block
+  Vector<int32_t> compact;     // place in the block -> place among the touched columns
+  Vector<int32_t> place;       // and back
+  Vector<int64_t> row;         // rows that can be learned
+  Vector<int32_t> sparse_column;
+  Vector<int64_t> sparse_start;
 
  private:
-  std::vector<double> buffers_[kSlots];
+  Vector<double> buffers_[kSlots];
 };
 
 // One entity's rows, gathered, and its prior over the m columns they touch.
