@@ -439,7 +439,7 @@ void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& 
 }
 
 // Row `row` as (place, value) pairs; false if a feature lies outside the block.
-bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d, std::vector<int32_t>& place, double* value) {
+bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d, Vector<int32_t>& place, double* value) {
   place.clear();
   if (!rows.indptr) {
     for (int64_t j = 0; j < d; ++j) {
@@ -458,7 +458,7 @@ bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d
 }
 
 // x' V x for the pairs; V symmetric, `inverse` its upper triangle [dp][dp], or null where V is diagonal.
-double pair_quadratic(const Belief& belief, const double* inverse, const std::vector<int32_t>& place, const double* value) {
+double pair_quadratic(const Belief& belief, const double* inverse, const Vector<int32_t>& place, const double* value) {
   double total = 0.0;
   for (size_t a = 0; a < place.size(); ++a) {
     if (!inverse) {
@@ -504,7 +504,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
     }
     return true;
   };
-  const bool known = each_row([&](int64_t row, const std::vector<int32_t>& place, const double* value) {
+  const bool known = each_row([&](int64_t row, const Vector<int32_t>& place, const double* value) {
     double eta = job.offset ? job.offset[row] : 0.0;
     for (size_t k = 0; k < place.size(); ++k) eta += value[k] * belief.mean[place[k]];
     job.leverage[row] = pair_quadratic(belief, inverse, place, value);
@@ -514,7 +514,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   if (!known) return kFeatureOutsideBlock;
   if (inverse) multiply_symmetric(inverse, belief.dp, t, vt);
   else for (int64_t j = 0; j < belief.d; ++j) vt[j] = t[j] / belief.diagonal[j];
-  each_row([&](int64_t row, const std::vector<int32_t>& place, const double* value) {
+  each_row([&](int64_t row, const Vector<int32_t>& place, const double* value) {
     double pull = 0.0;
     for (size_t k = 0; k < place.size(); ++k) pull += value[k] * vt[place[k]];
     job.pull[row] = pull;
