@@ -113,18 +113,24 @@ def _mirror(upper: Floats) -> Floats:
     return np.triu(upper) + np.triu(upper, 1).T
 
 
-def initial_prior(rows: FeatureRows) -> Gaussian:
-    """A start for the estimate: mean 0, variance 1 / 2 for a feature of unit size; full up to FULL_COLUMNS."""
+def initial_prior(rows: FeatureRows, weight: Floats | None = None) -> Gaussian:
+    """A start for the estimate: mean 0, variance 1 / 2 for a feature of unit size; full up to FULL_COLUMNS.
+
+    The size of a feature is its mean square over the rows that have it; `weight` float64[rows], 1 if None.
+    """
+    weight = np.ones(rows.count) if weight is None else weight
     if rows.is_sparse:
-        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have both
-        total = np.bincount(rows.indices, rows.values**2, minlength=rows.columns)
-        used = np.bincount(rows.indices, minlength=rows.columns)
+        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have these
+        assert rows.indptr is not None  # noqa: S101
+        of_entry = np.repeat(weight, np.diff(rows.indptr))
+        total = np.bincount(rows.indices, of_entry * rows.values**2, minlength=rows.columns)
+        used = np.bincount(rows.indices, of_entry, minlength=rows.columns)
     else:
         dense = rows.dense if rows.dense is not None else rows.dense32
         assert dense is not None  # noqa: S101
-        total = np.einsum("ij,ij->j", dense, dense, dtype=np.float64)
-        used = np.full(rows.columns, rows.count)
-    size = np.where(total > 0.0, total / np.maximum(used, 1), 1.0)
+        total = np.einsum("i,ij,ij->j", weight, dense, dense, dtype=np.float64)
+        used = np.full(rows.columns, weight.sum())
+    size = np.divide(total, used, out=np.ones(rows.columns), where=total > 0.0)
     precision = 2.0 * size
     return Gaussian(np.zeros(rows.columns), np.diag(precision) if rows.columns <= FULL_COLUMNS else precision)
 
