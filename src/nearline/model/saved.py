@@ -85,6 +85,7 @@ def _write(model: GameModel, folder: Path, metadata: Mapping[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "outcome": model.outcome.name.lower(),
         "noise_variance": model.noise_variance,
+        "learned_weight": model.learned_weight,
         "fixed": {"bags": list(model.fixed.bags)},
         "random": [_description(effect) for effect in model.random],
         "training": dict(metadata),
@@ -164,7 +165,8 @@ def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
             _read_effect(folder, number, entry) for number, entry in enumerate(description["random"])
         )
         outcome = Outcome[description["outcome"].upper()]
-        model = GameModel(outcome, part, random, float(description["noise_variance"]))
+        weight = float(description.get("learned_weight", 0.0))
+        model = GameModel(outcome, part, random, float(description["noise_variance"]), weight)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise ModelError(f"{folder}: the model is damaged or incomplete: {error}") from error
     return model, dict(description["training"])

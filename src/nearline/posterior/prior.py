@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearline.arrays import Floats
+from nearline.errors import ModelError
 from nearline.kernels import _posterior
 from nearline.posterior.blocks import Blocks, FeatureRows
 from nearline.posterior.gaussian import Gaussian
@@ -75,7 +76,11 @@ class _Out:
 def moments(
     rows: FeatureRows, labels: Labels, beliefs: Blocks, center: Floats, outcome: Outcome, *, threads: int = 1
 ) -> Moments:
-    """Sum what estimating the prior needs, over beliefs fitted to `rows`; independent of the number of threads."""
+    """Sum what estimating the prior needs, over beliefs fitted to `rows`; independent of the number of threads.
+
+    Rows that an update sets aside are left out here too: their leverage and pull are 0. Raises `ModelError` if a
+    block lacks a column of its rows, or a precision is not positive definite.
+    """
     columns, chunks = rows.columns, _posterior.CHUNKS
     square = (columns, columns) if beliefs.full else (columns,)
     out = _Out(
@@ -89,6 +94,9 @@ def moments(
         np.zeros(beliefs.entities, np.int8),
     )
     _posterior.moments(rows, labels, beliefs, out, outcome, threads)
+    if np.any(out.status):
+        bad = int(np.flatnonzero(out.status)[0])
+        raise ModelError(f"entity {bad}: its block lacks a column of its rows, or is not positive definite")
     if beliefs.column is None:
         count = np.full(columns, float(beliefs.entities))
     else:
@@ -105,25 +113,29 @@ def _mirror(upper: Floats) -> Floats:
     return np.triu(upper) + np.triu(upper, 1).T
 
 
-def initial_prior(rows: FeatureRows) -> Gaussian:
-    """A start for the estimate: mean 0, variance 1 / 2 for a feature of unit size; full up to FULL_COLUMNS."""
+def initial_prior(rows: FeatureRows, weight: Floats | None = None) -> Gaussian:
+    """A start for the estimate: mean 0, variance 1 / 2 for a feature of unit size; full up to FULL_COLUMNS.
+
+    The size of a feature is its mean square over the rows that have it; `weight` float64[rows], 1 if None.
+    """
+    weight = np.ones(rows.count) if weight is None else weight
     if rows.is_sparse:
-        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have both
-        total = np.bincount(rows.indices, rows.values**2, minlength=rows.columns)
-        used = np.bincount(rows.indices, minlength=rows.columns)
+        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have these
+        assert rows.indptr is not None  # noqa: S101
+        of_entry = np.repeat(weight, np.diff(rows.indptr))
+        total = np.bincount(rows.indices, of_entry * rows.values**2, minlength=rows.columns)
+        used = np.bincount(rows.indices, of_entry, minlength=rows.columns)
     else:
         dense = rows.dense if rows.dense is not None else rows.dense32
         assert dense is not None  # noqa: S101
-        total = np.einsum("ij,ij->j", dense, dense, dtype=np.float64)
-        used = np.full(rows.columns, rows.count)
-    size = np.where(total > 0.0, total / np.maximum(used, 1), 1.0)
+        total = np.einsum("i,ij,ij->j", weight, dense, dense, dtype=np.float64)
+        used = np.full(rows.columns, weight.sum())
+    size = np.divide(total, used, out=np.ones(rows.columns), where=total > 0.0)
     precision = 2.0 * size
     return Gaussian(np.zeros(rows.columns), np.diag(precision) if rows.columns <= FULL_COLUMNS else precision)
 
 
-def maximise(
-    m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION
-) -> Gaussian:
+def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION) -> Gaussian:
     """Take one step of the fixed-point iteration: to the prior that the beliefs fitted under `prior` call for.
 
     The step from S to the covariance T called for is lengthened along the geodesic between them,
@@ -132,6 +144,8 @@ def maximise(
     between 0 and 1 (over-relaxation: Salakhutdinov and Roweis 2003).
     """
     seen = m.count > 0.0
+    if not np.any(seen):
+        return prior
     count = np.maximum(m.count, 1.0)
     mean = np.where(seen, m.mean / count, prior.mean) if estimate_mean else prior.mean
     moved = mean - prior.mean
