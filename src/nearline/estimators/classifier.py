@@ -131,7 +131,7 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
         return self
 
     def _codes(self, y: NDArray[Any]) -> Floats:
-        return (y == self.classes_[1]).astype(np.float64)
+        return np.asarray(y == self.classes_[1], dtype=np.float64)
 
     def _outcome(self) -> Literal[Outcome.BERNOULLI]:
         return Outcome.BERNOULLI
@@ -159,7 +159,7 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
     @property
     def coef_(self) -> Floats:
         """Coefficients of the fixed effect, float64[1, k]; `coef_names_` says of what."""
-        return self._coefficients()[None, :]
+        return np.atleast_2d(self._coefficients())
 
     @property
     def intercept_(self) -> Floats:
