@@ -1,7 +1,7 @@
 """The public mixed models whose estimates are known: their tables, formulas and published values."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
@@ -18,6 +18,7 @@ from nearline.posterior import Outcome
 Table: TypeAlias = Mapping[str, NDArray[Any]]
 
 FOLDER = "glmm_ref"
+OBJECTIVE = "-2 log likelihood"
 
 
 @final
@@ -45,6 +46,36 @@ class Model:
             weight=self.weight,
             covariance=self.covariance,
         )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An estimate beside the published one; -2 log likelihoods and zeros differ by a difference, others by a share."""
+
+    model: str
+    quantity: str
+    ours: float
+    published: float
+
+    @property
+    def difference(self) -> str:
+        if self.quantity == OBJECTIVE or self.published == 0.0:
+            return f"{round(self.ours - self.published, 3) + 0.0:+.3f}"
+        return f"{round(self.ours / self.published - 1.0, 4) + 0.0:+.2%}"
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """A table of the lines; the name of a model is given once."""
+    rows = ["| model | quantity | ours | published | difference |", "|---|---|---:|---:|---:|"]
+    before = ""
+    for line in lines:
+        digits = 8 if line.quantity == OBJECTIVE else 5
+        name = line.model if line.model != before else ""
+        numbers = f"{line.ours:.{digits}g} | {line.published:.{digits}g} | {line.difference}"
+        rows.append(f"| {name} | {line.quantity} | {numbers} |")
+        before = line.model
+    return "\n".join(rows)
 
 
 def read_table(data: Path, name: str) -> Table:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference_models
+from benchmarks import crossed_effects, reference_estimates, reference_models
 
 from nearline.batch.mixed_fit import MixedFit
 
@@ -101,3 +101,43 @@ def test_contraception_modes_are_near_those_with_coefficients_fitted_at_the_mode
     in_order_of_rows = fit.groups[np.argsort(np.unique(group, return_index=True)[1])]
     ours = fit.modes[np.searchsorted(fit.groups, in_order_of_rows[: len(modes)]), 0]
     np.testing.assert_allclose(ours, modes, atol=0.02)
+
+
+def cells(page: str) -> list[str]:
+    """The cells of every table of the page, in order."""
+    return [cell.strip() for line in page.splitlines() if line.startswith("|") for cell in line.split("|")]
+
+
+def test_page_of_reference_estimates_is_what_its_script_writes(data_directory):
+    committed = reference_estimates.PAGE.read_text()
+    page = committed
+    for name, table in reference_estimates.tables(data_directory).items():
+        page = reference_estimates.insert(page, name, table)
+    for ours, theirs in zip(cells(page), cells(committed), strict=True):
+        if ours != theirs:  # the last digit may differ between machines
+            unit = 1.0 if not ours.endswith("%") else 100.0
+            given, expected = (float(text.rstrip("%")) / unit for text in (ours, theirs))
+            assert given == pytest.approx(expected, rel=2e-4, abs=1.5e-3)
+
+
+def test_independent_beliefs_about_crossed_effects_are_too_sure_by_a_known_amount(data_directory):
+    lines = crossed_effects.lines(data_directory)
+    penicillin = {line.quantity: line.ours / line.published for line in lines if line.model == "penicillin"}
+    assert 0.97 < penicillin["std of plate"] < 1.0
+    assert 0.97 < penicillin["std of sample"] < 1.0
+    assert penicillin["std of noise"] == pytest.approx(1.0, abs=0.01)
+    assert 0.6 < penicillin["variance of a belief, plate"] < 0.7
+    pastes = {line.quantity: line.ours / line.published for line in lines if line.model == "pastes"}
+    assert pastes["std of both effects together"] == pytest.approx(1.0, abs=0.001)
+    assert pastes["std of batch"] < 0.05
+
+
+def test_exact_spread_of_crossed_effects_is_the_published_one(data_directory):
+    reference = reference_models.published(data_directory)["penicillin"]
+    model = crossed_effects.models(data_directory)["penicillin"]
+    std = tuple(np.asarray(reference["theta"]) * reference["sigma"])
+    _, plate, sample = crossed_effects.exact_spread(model, std, reference["sigma"])
+    assert plate[0] == pytest.approx(reference["condVar_first_plate"], rel=1e-5)
+    assert sample[-1] == pytest.approx(reference["condVar_last_sample"], rel=1e-5)
+    objective = crossed_effects.minus_twice_log_likelihood(model, std, reference["sigma"])
+    assert objective == pytest.approx(reference["objective"], abs=1e-5)

@@ -154,7 +154,7 @@ class NormalMarginal:
         """The likelihood at L with the best beta and noise."""
         d, p = len(factor), len(self.total) - 1
         precision = np.eye(d) + factor.T @ self.gram @ factor
-        covariance = np.linalg.inv(precision)
+        covariance: Floats = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         own = factor.T @ self.cross
         rest = self.total - np.einsum("ejk,ejl->kl", own, covariance @ own)
         beta = np.linalg.solve(rest[:p, :p], rest[:p, p])
@@ -240,7 +240,9 @@ class LaplaceMarginal:
                 f"mixed model: the mode of group {bad} was not found ({status}); are features scaled?"
             )
         found = moments(features, labels, update.beliefs, np.zeros(d), self.outcome, threads=self.threads)
-        covariance = np.linalg.inv(_squares(update.beliefs.precision, groups, d))
+        covariance = np.asarray(
+            np.linalg.inv(_squares(update.beliefs.precision, groups, d)), dtype=np.float64
+        )
         return (
             update.beliefs.mean.reshape(groups, d),
             covariance,

@@ -155,7 +155,8 @@ def _laplace_problem(rows: GroupedRows, factor: Factor, outcome: Outcome, thread
 
     start = np.concatenate([np.zeros(p), factor.entries(np.eye(factor.columns)) / unit])
     lower = np.concatenate([np.full(p, -np.inf), factor.lower_bounds])
-    return _Problem(at, start, lower, basis, np.linalg.solve(basis, begin), relative_factor)
+    origin = np.asarray(np.linalg.solve(basis, begin), dtype=np.float64)
+    return _Problem(at, start, lower, basis, origin, relative_factor)
 
 
 def _search(problem: _Problem) -> tuple[Floats, bool, int]:
@@ -169,9 +170,15 @@ def _search(problem: _Problem) -> tuple[Floats, bool, int]:
         return solution.value, slope
 
     def descend(begin: Floats) -> tuple[float, Floats]:
-        options = {"maxiter": _MAX_STEPS, "maxcor": 20, "ftol": 1e-13, "gtol": 1e-7}
         bounds = Bounds(lower, np.full(len(lower), np.inf))
-        result = minimize(value_and_slope, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        result = minimize(
+            value_and_slope,
+            begin,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": _MAX_STEPS, "maxcor": 20, "ftol": 1e-13, "gtol": 1e-7},
+        )
         return float(result.fun), np.asarray(result.x, dtype=np.float64)
 
     value, found = descend(problem.start)
@@ -195,30 +202,24 @@ def _checked_rows(
 ) -> tuple[GroupedRows, NDArray[Any]]:
     """The rows sorted by group, and the groups."""
     count = len(y)
-    weight = np.ones(count) if weight is None else weight
-    offset = np.zeros(count) if offset is None else offset
-    for name, values, ndim in (
-        ("x", x, 2),
-        ("z", z, 2),
-        ("y", y, 1),
-        ("group", group, 1),
-        ("weight", weight, 1),
-        ("offset", offset, 1),
-    ):
-        if values.ndim != ndim or len(values) != count:
+    given = {"x": x, "z": z, "y": y, "weight": weight, "offset": offset}
+    absent = {"weight": np.ones(count), "offset": np.zeros(count)}
+    of: dict[str, Floats] = {
+        name: np.asarray(absent[name] if values is None else values, dtype=np.float64)
+        for name, values in given.items()
+    }
+    for name, values in {**of, "group": group}.items():
+        dimensions = 2 if name in {"x", "z"} else 1
+        if values.ndim != dimensions or len(values) != count:
             raise DataError(
-                f"{name}: expected {ndim} dimension(s) and {count} rows, got shape {values.shape}"
+                f"{name}: expected {dimensions} dimension(s) and {count} rows, got shape {values.shape}"
             )
-    if count == 0 or z.shape[1] == 0:
+    if count == 0 or of["z"].shape[1] == 0:
         raise DataError("a mixed model needs at least one row and one column of z")
-    for name, fine in (
-        ("x", np.isfinite(x).all(axis=1)),
-        ("z", np.isfinite(z).all(axis=1)),
-        ("y", is_valid_response(outcome, np.asarray(y, dtype=np.float64))),
-        ("weight", np.isfinite(weight) & (weight >= 0.0)),
-        ("offset", np.isfinite(offset)),
-    ):
-        _require_all(name, fine, outcome)
+    for name, values in of.items():
+        _require_all(name, np.isfinite(values), outcome)
+    _require_all("y", is_valid_response(outcome, of["y"]), outcome)
+    _require_all("weight", np.asarray(of["weight"] >= 0.0), outcome)
     groups, code = np.unique(group, return_inverse=True)
     if outcome is Outcome.NORMAL and len(groups) == count:
         raise DataError(
@@ -226,13 +227,12 @@ def _checked_rows(
         )
     order = np.argsort(code, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(code))]).astype(np.int64)
-    sort = [np.ascontiguousarray(a[order], dtype=np.float64) for a in (x, z, y, weight, offset)]
-    return GroupedRows(sort[0], sort[1], sort[2], sort[3], sort[4], start), groups
+    return GroupedRows(**{name: values[order] for name, values in of.items()}, row_start=start), groups
 
 
 def _require_all(name: str, fine: Bools, outcome: Outcome) -> None:
     if not np.all(fine):
-        bad = int(np.flatnonzero(~fine)[0])
+        bad = int(np.argwhere(~fine)[0, 0])
         raise DataError(f"{name}: row {bad} holds a value that a {outcome.name.title()} outcome cannot use")
 
 

@@ -68,7 +68,9 @@ class MixedFit:
         """Correlations of the random effects, float64[d, d]; nan where a standard deviation is 0."""
         std = self.random_std
         product = np.outer(std, std)
-        return np.divide(self.covariance, product, out=np.full(product.shape, np.nan), where=product > 0.0)
+        correlation = np.full(product.shape, np.nan)
+        np.divide(self.covariance, product, out=correlation, where=product > 0.0)
+        return correlation
 
     @property
     def is_singular(self) -> bool:

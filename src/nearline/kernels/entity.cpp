@@ -80,14 +80,20 @@ class Places {
   int32_t* position_ = nullptr;
 };
 
+// Whether a row of an update or of moments can be learned.
+template <class Job>
+bool is_learnable(const Job& job, int64_t row) {
+  const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
+  return is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 && std::isfinite(offset) &&
+         has_finite_features(job.rows, row);
+}
+
 // The rows of entity e that can be learned, marked in job.row_learned.
 void select_rows(const UpdateJob& job, int64_t e, Workspace& ws) {
   ws.row.clear();
   for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
     const int64_t row = job.rows.row ? job.rows.row[i] : i;
-    const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
-    const bool learned = is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 &&
-                         std::isfinite(offset) && has_finite_features(job.rows, row);
+    const bool learned = is_learnable(job, row);
     job.row_learned[row] = learned;
     if (learned) ws.row.push_back(row);
   }
@@ -486,6 +492,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   const auto each_row = [&](const auto& visit) {
     for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
       const int64_t row = job.rows.row ? job.rows.row[i] : i;
+      if (!is_learnable(job, row)) continue;
       const int64_t most = job.rows.indptr ? job.rows.indptr[row + 1] - job.rows.indptr[row] : belief.d;
       double* value = ws.get(kSparse, most);
       if (!gather_pairs(job.rows, row, places, belief.d, ws.compact, value)) return false;
@@ -554,7 +561,10 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
       precision[place(i)] += keep * job.evidence.precision[from + i];
       shift[place(i)] += keep * job.evidence.mean[from + i];
     }
-    for (int64_t j = 0; j < d; ++j) mean[j] = shift[j] / precision[j];
+    for (int64_t j = 0; j < d; ++j) {
+      if (!(precision[j] > 0.0)) return kNotPositiveDefinite;
+      mean[j] = shift[j] / precision[j];
+    }
     return is_finite(mean, d) ? kLearned : kNotFinite;
   }
   double *p = ws.get(kPrior, dp * dp), *u = ws.get(kHessian, dp * dp);

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "entity.hpp"
@@ -30,23 +31,50 @@ void require(bool condition, const char* what) {
 
 [[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
-// The data of an attribute that is None or a contiguous array of T, of `expected` values (any number if -1).
-// The Python object outlives the call, and so does its buffer.
 template <class T>
-T* read(nb::handle owner, const char* name, int64_t expected = -1) {
+struct Values {
+  T* data = nullptr;   // null: None
+  int64_t size = 0;
+};
+
+// An attribute that is None or a contiguous array of T. The Python object outlives the call, and so does its buffer.
+template <class T>
+Values<T> read_values(nb::handle owner, const char* name) {
   nb::object value = owner.attr(name);
-  if (value.is_none()) return nullptr;
+  if (value.is_none()) return {};
   nb::ndarray<T, nb::c_contig, nb::device::cpu> array;
   if (!nb::try_cast(value, array, false))
     reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
-  const auto size = static_cast<int64_t>(array.size());
-  if (expected >= 0 && size != expected)
-    reject(std::string(name) + " has " + std::to_string(size) + " values where " + std::to_string(expected) + " are needed");
-  return array.data();
+  static std::remove_const_t<T> nothing{};   // so that only None is null
+  return {array.size() > 0 ? array.data() : &nothing, static_cast<int64_t>(array.size())};
 }
 
-int64_t length(nb::handle owner, const char* name) {
-  return static_cast<int64_t>(nb::len(nb::object(owner.attr(name))));
+// The same where None will not do.
+template <class T>
+Values<T> need_values(nb::handle owner, const char* name) {
+  const Values<T> values = read_values<T>(owner, name);
+  if (!values.data) reject(std::string(name) + " is missing");
+  return values;
+}
+
+void require_size(const char* name, int64_t size, int64_t expected) {
+  if (size != expected)
+    reject(std::string(name) + " has " + std::to_string(size) + " values where " + std::to_string(expected) +
+           " are needed");
+}
+
+template <class T>
+T* read(nb::handle owner, const char* name, int64_t expected) {
+  const Values<T> values = read_values<T>(owner, name);
+  if (values.data) require_size(name, values.size, expected);
+  return values.data;
+}
+
+template <class T>
+T* need(nb::handle owner, const char* name, int64_t expected) {
+  const Values<T> values = need_values<T>(owner, name);
+  require_size(name, values.size, expected);
+  return values.data;
 }
 
 void require_ascending(const int64_t* start, int64_t n, int64_t end, const char* name) {
@@ -83,47 +111,52 @@ RowsArgument read_rows(nb::handle object) {
   Rows& rows = out.rows;
   out.count = nb::cast<int64_t>(object.attr("count"));
   rows.columns = nb::cast<int64_t>(object.attr("columns"));
-  require(out.count >= 0 && rows.columns >= 0 && rows.columns < (int64_t{1} << 31), "rows: impossible shape");
-  out.entities = length(object, "row_start") - 1;
-  require(out.entities >= 0, "row_start must have one value more than there are entities");
-  rows.row_start = read<const int64_t>(object, "row_start");
-  rows.row = read<const int64_t>(object, "row");
-  const int64_t grouped = rows.row ? length(object, "row") : out.count;
+  require(out.count >= 0 && out.count < (int64_t{1} << 32) && rows.columns >= 0 && rows.columns < (int64_t{1} << 31),
+          "rows: impossible shape");
+  const auto row_start = need_values<const int64_t>(object, "row_start");
+  require(row_start.size > 0, "row_start must have one value more than there are entities");
+  out.entities = row_start.size - 1;
+  rows.row_start = row_start.data;
+  const auto row = read_values<const int64_t>(object, "row");
+  rows.row = row.data;
+  const int64_t grouped = rows.row ? row.size : out.count;
   require_ascending(rows.row_start, out.entities, grouped, "row_start");
   if (rows.row) require_below(rows.row, grouped, out.count, "row");
+  rows.indptr = read<const int64_t>(object, "indptr", out.count + 1);
+  if (rows.indptr) {
+    const auto indices = need_values<const int32_t>(object, "indices");
+    require_ascending(rows.indptr, out.count, indices.size, "indptr");
+    rows.indices = indices.data;
+    rows.values = need<const double>(object, "values", indices.size);
+    require_below(rows.indices, indices.size, rows.columns, "indices");
+  }
   rows.dense = read<const double>(object, "dense", out.count * rows.columns);
   rows.dense32 = read<const float>(object, "dense32", out.count * rows.columns);
-  rows.indptr = read<const int64_t>(object, "indptr", out.count + 1);
-  require((rows.dense != nullptr) + (rows.dense32 != nullptr) + (rows.indptr != nullptr) == 1 || out.count == 0,
-          "rows must be either dense or sparse");
-  if (rows.indptr) {
-    const int64_t nonzeros = length(object, "indices");
-    require_ascending(rows.indptr, out.count, nonzeros, "indptr");
-    rows.indices = read<const int32_t>(object, "indices");
-    rows.values = read<const double>(object, "values", nonzeros);
-    require_below(rows.indices, nonzeros, rows.columns, "indices");
-  }
+  require((rows.dense != nullptr) + (rows.dense32 != nullptr) + (rows.indptr != nullptr) == 1,
+          "rows must be dense, dense in single precision, or sparse");
   return out;
 }
 
+// T is const double, or double where the job writes to the blocks.
+template <class T>
 Blocks read_blocks(nb::handle object, int64_t columns) {
   Blocks blocks;
   blocks.shared = nb::cast<bool>(object.attr("shared"));
   blocks.full = nb::cast<bool>(object.attr("full"));
-  blocks.entities = length(object, "start") - 1;
-  blocks.start = read<const int64_t>(object, "start");
-  const int64_t size = length(object, "mean");
-  require(blocks.entities >= (blocks.shared ? 1 : 0), "start must have one value more than there are blocks");
-  require_ascending(blocks.start, blocks.entities, size, "start");
-  blocks.mean = const_cast<double*>(read<const double>(object, "mean"));
+  const auto start = need_values<const int64_t>(object, "start");
+  const auto mean = need_values<T>(object, "mean"), precision = need_values<T>(object, "precision");
+  require(start.size > (blocks.shared ? 1 : 0), "start must have one value more than there are blocks");
+  blocks.start = start.data;
+  blocks.entities = start.size - 1;
+  blocks.mean = const_cast<double*>(mean.data);
+  blocks.precision = const_cast<double*>(precision.data);
+  require_ascending(blocks.start, blocks.entities, mean.size, "start");
   blocks.column = read<const int32_t>(object, "column", blocks.start[blocks.entities]);
-  blocks.precision = const_cast<double*>(read<const double>(object, "precision"));
-  const int64_t precisions = length(object, "precision");
   if (blocks.full) {
-    blocks.packed_start = read<const int64_t>(object, "packed_start", blocks.entities + 1);
-    require_ascending(blocks.packed_start, blocks.entities, precisions, "packed_start");
+    blocks.packed_start = need<const int64_t>(object, "packed_start", blocks.entities + 1);
+    require_ascending(blocks.packed_start, blocks.entities, precision.size, "packed_start");
   } else {
-    require(precisions == size, "a diagonal precision must be as long as the mean");
+    require(precision.size == mean.size, "a diagonal precision must be as long as the mean");
   }
   for (int64_t e = 0; e < blocks.entities; ++e) {
     const int64_t d = blocks.start[e + 1] - blocks.start[e];
@@ -202,7 +235,8 @@ void use_instruction_set(const std::string& name) {
 #define NEARLINE_DISPATCH(job, ...) nearline::portable::job(__VA_ARGS__)
 #endif
 
-// Runs work(part) for every part, on up to `threads` threads, and rethrows the first exception.
+// Runs work(part) for every part, on up to `threads` threads (fewer if the system has no more), and rethrows the
+// first exception.
 template <class Work>
 void share(int64_t parts, int threads, const Work& work) {
   std::atomic<int64_t> next{0};
@@ -217,7 +251,11 @@ void share(int64_t parts, int threads, const Work& work) {
     }
   };
   std::vector<std::thread> others;
-  for (int i = 1; i < std::min<int64_t>(threads, parts); ++i) others.emplace_back(take);
+  try {
+    others.reserve(static_cast<size_t>(std::clamp<int64_t>(threads, 1, parts + 1)));
+    for (int64_t i = 1; i < std::min<int64_t>(threads, parts); ++i) others.emplace_back(take);
+  } catch (const std::exception&) {   // make do with those there are
+  }
   take();
   for (auto& thread : others) thread.join();
   if (failure) std::rethrow_exception(failure);
@@ -235,20 +273,19 @@ void update(nb::handle rows, nb::handle data, nb::handle prior, nb::handle poste
   const RowsArgument argument = read_rows(rows);
   UpdateJob job;
   job.rows = argument.rows;
-  job.y = read<const double>(data, "y", argument.count);
+  job.y = need<const double>(data, "y", argument.count);
   job.weight = read<const double>(data, "weight", argument.count);
   job.offset = read<const double>(data, "offset", argument.count);
-  require(job.y != nullptr || argument.count == 0, "y is missing");
-  job.prior = read_blocks(prior, job.rows.columns);
-  job.posterior = read_blocks(posterior, job.rows.columns);
+  job.prior = read_blocks<const double>(prior, job.rows.columns);
+  job.posterior = read_blocks<double>(posterior, job.rows.columns);
   require(job.posterior.entities == argument.entities, "rows and blocks differ in entities");
   require_prior_fits(job.prior, job.posterior, job.rows.columns);
   require_dense_blocks(job.rows, job.posterior);
   job.start = read<const double>(report, "start", job.posterior.start[job.posterior.entities]);
   require(outcome >= 0 && outcome <= 2 && method >= 0 && method <= 3, "unknown outcome or method");
-  job.status = read<int8_t>(report, "status", argument.entities);
-  job.steps = read<int32_t>(report, "steps", argument.entities);
-  job.row_learned = read<uint8_t>(report, "row_learned", argument.count);
+  job.status = need<int8_t>(report, "status", argument.entities);
+  job.steps = need<int32_t>(report, "steps", argument.entities);
+  job.row_learned = need<uint8_t>(report, "row_learned", argument.count);
   job.outcome = outcome;
   job.method = method;
   job.tolerance = tolerance;
@@ -261,12 +298,12 @@ void score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
   const RowsArgument argument = read_rows(rows);
   ScoreJob job;
   job.rows = argument.rows;
-  job.beliefs = read_blocks(beliefs, job.rows.columns);
+  job.beliefs = read_blocks<const double>(beliefs, job.rows.columns);
   require(job.beliefs.shared || job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
   require_dense_blocks(job.rows, job.beliefs);
-  job.mean = read<double>(out, "mean", argument.count);
+  job.mean = need<double>(out, "mean", argument.count);
   job.variance = read<double>(out, "variance", argument.count);
-  job.status = read<int8_t>(out, "status", argument.entities);
+  job.status = need<int8_t>(out, "status", argument.entities);
   const nb::gil_scoped_release release;
   share_entities(argument.entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_score, job, from, to); });
 }
@@ -276,21 +313,23 @@ void moments(nb::handle rows, nb::handle data, nb::handle beliefs, nb::handle ou
   MomentsJob job;
   job.rows = argument.rows;
   const int64_t columns = job.rows.columns;
+  job.y = need<const double>(data, "y", argument.count);
   job.weight = read<const double>(data, "weight", argument.count);
   job.offset = read<const double>(data, "offset", argument.count);
-  job.beliefs = read_blocks(beliefs, columns);
+  job.beliefs = read_blocks<const double>(beliefs, columns);
   require(!job.beliefs.shared && job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
   require_dense_blocks(job.rows, job.beliefs);
+  require(outcome >= 0 && outcome <= 2, "unknown outcome");
   job.outcome = outcome;
   const int64_t square = job.beliefs.full ? columns * columns : columns;
-  job.center = read<const double>(out, "center", columns);
-  job.leverage = read<double>(out, "leverage", argument.count);
-  job.pull = read<double>(out, "pull", argument.count);
-  job.covariance_sum = read<double>(out, "covariance_sum", kChunks * square);
-  job.square_sum = read<double>(out, "square_sum", kChunks * square);
-  job.mean_sum = read<double>(out, "mean_sum", kChunks * columns);
-  job.log_determinant = read<double>(out, "log_determinant", argument.entities);
-  job.status = read<int8_t>(out, "status", argument.entities);
+  job.center = need<const double>(out, "center", columns);
+  job.leverage = need<double>(out, "leverage", argument.count);
+  job.pull = need<double>(out, "pull", argument.count);
+  job.covariance_sum = need<double>(out, "covariance_sum", kChunks * square);
+  job.square_sum = need<double>(out, "square_sum", kChunks * square);
+  job.mean_sum = need<double>(out, "mean_sum", kChunks * columns);
+  job.log_determinant = need<double>(out, "log_determinant", argument.entities);
+  job.status = need<int8_t>(out, "status", argument.entities);
   const nb::gil_scoped_release release;
   share(kChunks, threads, [&](int64_t chunk) {
     const int64_t from = argument.entities * chunk / kChunks, to = argument.entities * (chunk + 1) / kChunks;
@@ -302,16 +341,17 @@ void complete(nb::handle evidence, nb::handle prior, nb::handle belief, nb::hand
               int threads) {
   CompleteJob job;
   job.columns = columns;
-  job.evidence = read_blocks(evidence, columns);
-  job.prior = read_blocks(prior, columns);
-  job.belief = read_blocks(belief, columns);
+  require(columns >= 0 && columns < (int64_t{1} << 31), "columns: impossible number");
+  job.evidence = reverse ? read_blocks<double>(evidence, columns) : read_blocks<const double>(evidence, columns);
+  job.prior = read_blocks<const double>(prior, columns);
+  job.belief = reverse ? read_blocks<const double>(belief, columns) : read_blocks<double>(belief, columns);
   const int64_t entities = job.belief.entities;
   require(job.prior.shared, "the population prior must be shared");
   require_prior_fits(job.prior, job.belief, columns);
   require(!job.evidence.shared && job.evidence.entities == entities && job.evidence.full == job.belief.full,
           "evidence and beliefs differ in entities or form");
   job.keep = read<const double>(out, "keep", entities);
-  job.status = read<int8_t>(out, "status", entities);
+  job.status = need<int8_t>(out, "status", entities);
   const nb::gil_scoped_release release;
   share_entities(entities, threads, [&](int64_t from, int64_t to) {
     if (reverse) {
@@ -336,7 +376,7 @@ nb::tuple active_columns(nb::handle rows, nb::handle known) {
   require(r.indptr != nullptr, "active columns are of sparse rows");
   Blocks blocks;
   if (!known.is_none()) {
-    blocks = read_blocks(known, r.columns);
+    blocks = read_blocks<const double>(known, r.columns);
     require(blocks.entities == argument.entities && blocks.column, "known blocks must list the columns of each entity");
   }
   std::vector<int32_t> column;

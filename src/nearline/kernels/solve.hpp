@@ -212,15 +212,18 @@ inline double step_length(double decrement, int steps, Slope&& slope) {
 }
 
 // True if nothing is left after this step: it is small in units of log likelihood and moves no linear predictor
-// eta so far that the curvature would change, or it is smaller than doubles can resolve.
-inline bool is_last_step(const Entity& e, double decrement, double tolerance, const double* eta, const double* q) {
+// eta so far that the curvature would change, or it is smaller than doubles can resolve. Of an inexact step
+// `prior_part`, s' P s, has a say too: it may be far from the optimum where it moves no eta.
+inline bool is_last_step(const Entity& e, double decrement, double prior_part, double tolerance, const double* eta,
+                         const double* q) {
   double change = 0.0, size = 0.0;
   for (int64_t i = 0; i < e.n; ++i) {
     if (e.w[i] == 0.0) continue;
     change = std::max(change, std::fabs(q[i]));
     size = std::max(size, std::fabs(eta[i]));
   }
-  return (decrement < tolerance && change < 1e-5) || (std::isfinite(size) && change <= 1e-13 * size);
+  if (decrement < tolerance) return change < 1e-5;
+  return prior_part < tolerance && std::isfinite(size) && change <= 1e-13 * size;
 }
 
 // Small steps that the rounding of a badly conditioned problem keeps from getting smaller: enough of them will do.
@@ -268,7 +271,7 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
       row_terms(e, eta_try, r, e.curvature);
       return s_pb + t * s_ps - dot(q, r, e.np);
     };
-    const bool last = is_last_step(e, decrement, tolerance, eta, q) ||
+    const bool last = is_last_step(e, decrement, sparse ? s_ps : 0.0, tolerance, eta, q) ||
                       (decrement < tolerance && ++small_steps == kSmallSteps);
     double t = 1.0;
     if (last || e.outcome == kNormal) slope(t);   // rounding rules here: do not search
@@ -360,7 +363,7 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
     };
     const double decrement = dot(q, rest, e.np);
     if (!std::isfinite(decrement)) return kNotConverged;
-    const bool last = is_last_step(e, decrement, tolerance, eta, q) ||
+    const bool last = is_last_step(e, decrement, 0.0, tolerance, eta, q) ||
                       (decrement < tolerance && ++small_steps == kSmallSteps);
     double t = 1.0;
     if (last || e.outcome == kNormal) slope(t);

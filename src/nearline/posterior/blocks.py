@@ -63,6 +63,10 @@ def group_rows(
     `entity` : integers [rows] below `entities`, or None if all rows are of one entity; rows with a negative
     one are left out.
     """
+    if features.ndim != 2:
+        raise DataError(f"features: expected rows by columns, got shape {features.shape}")
+    if not isinstance(features, np.ndarray) and features.format != "csr":
+        raise DataError(f"features: expected an array or a CSR matrix, got {features.format}; call .tocsr()")
     count = features.shape[0]
     row: Ints | None = None
     if entity is None:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearline.arrays import Floats
+from nearline.errors import ModelError
 from nearline.kernels import _posterior
 from nearline.posterior.blocks import Blocks, FeatureRows
 from nearline.posterior.gaussian import Gaussian
@@ -75,7 +76,11 @@ class _Out:
 def moments(
     rows: FeatureRows, labels: Labels, beliefs: Blocks, center: Floats, outcome: Outcome, *, threads: int = 1
 ) -> Moments:
-    """Sum what estimating the prior needs, over beliefs fitted to `rows`; independent of the number of threads."""
+    """Sum what estimating the prior needs, over beliefs fitted to `rows`; independent of the number of threads.
+
+    Rows that an update sets aside are left out here too: their leverage and pull are 0. Raises `ModelError` if a
+    block lacks a column of its rows, or a precision is not positive definite.
+    """
     columns, chunks = rows.columns, _posterior.CHUNKS
     square = (columns, columns) if beliefs.full else (columns,)
     out = _Out(
@@ -89,6 +94,9 @@ def moments(
         np.zeros(beliefs.entities, np.int8),
     )
     _posterior.moments(rows, labels, beliefs, out, outcome, threads)
+    if np.any(out.status):
+        bad = int(np.flatnonzero(out.status)[0])
+        raise ModelError(f"entity {bad}: its block lacks a column of its rows, or is not positive definite")
     if beliefs.column is None:
         count = np.full(columns, float(beliefs.entities))
     else:
@@ -136,6 +144,8 @@ def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: fl
     between 0 and 1 (over-relaxation: Salakhutdinov and Roweis 2003).
     """
     seen = m.count > 0.0
+    if not np.any(seen):
+        return prior
     count = np.maximum(m.count, 1.0)
     mean = np.where(seen, m.mean / count, prior.mean) if estimate_mean else prior.mean
     moved = mean - prior.mean
