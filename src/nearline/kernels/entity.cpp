@@ -1,15 +1,19 @@
 // The jobs of problem.hpp, one entity after the other. Compiled once per instruction set.
 #include "entity.hpp"
 
+#include <limits>
+
 #include "solve.hpp"
 
 namespace nearline::NEARLINE_ISA {
 namespace {
 
-bool is_finite(const double* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    if (!std::isfinite(values[i])) return false;
-  return true;
+// Gathers rather than asks, for the sake of vector instructions.
+template <class T>
+bool all_finite(const T* values, int64_t n) {
+  int wrong = 0;
+  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
+  return wrong == 0;
 }
 
 inline int64_t packed_size(int64_t d) { return d * (d + 1) / 2; }
@@ -42,13 +46,9 @@ bool is_allowed(int outcome, double y) {
 }
 
 bool has_finite_features(const Rows& rows, int64_t row) {
-  bool finite = true;
-  if (rows.indptr) {
-    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) finite &= std::isfinite(rows.values[k]);
-  } else {
-    for (int64_t j = 0; j < rows.columns; ++j) finite &= std::isfinite(feature(rows, row, j));
-  }
-  return finite;
+  if (rows.indptr) return all_finite(rows.values + rows.indptr[row], rows.indptr[row + 1] - rows.indptr[row]);
+  if (rows.dense) return all_finite(rows.dense + row * rows.columns, rows.columns);
+  return all_finite(rows.dense32 + row * rows.columns, rows.columns);
 }
 
 // Where the block's columns lie in it; -1 for those it lacks. Sparse rows only.
@@ -181,7 +181,8 @@ void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
       for (int64_t k = ws.sparse_start[static_cast<size_t>(i)]; k < ws.sparse_start[static_cast<size_t>(i) + 1]; ++k)
         to[ws.sparse_column[static_cast<size_t>(k)]] += e.sparse_value[k];
     } else {
-      for (int64_t j = 0; j < e.m; ++j) to[j] = feature(rows, row, j);
+      if (rows.dense) std::copy(rows.dense + row * rows.columns, rows.dense + row * rows.columns + e.m, to);
+      else std::copy(rows.dense32 + row * rows.columns, rows.dense32 + row * rows.columns + e.m, to);
       std::fill(to + e.m, to + e.mp, 0.0);
     }
   }
@@ -206,7 +207,7 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
   double* start = ws.get(kStart, e.mp);
   std::fill(start, start + e.mp, 0.0);
   for (int64_t j = 0; j < e.m; ++j) start[j] = from[compact ? ws.place[static_cast<size_t>(j)] : j];
-  if (is_finite(start, e.m)) e.start = start;
+  if (all_finite(start, e.m)) e.start = start;
 }
 
 // The belief as it was: what an entity that could not be fitted, or had no rows, keeps.
@@ -288,15 +289,18 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   gather_prior(job, index, e, ws);
   if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
-  const bool sparse = method == kConjugateGradients && !e.full && e.nonzeros > 0;
-  if (!sparse || job.posterior.full) gather_dense_rows(job.rows, e, ws);
+  const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
+  if (job.posterior.full || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(job.rows, e, ws);
   Status status = kNotConverged;
   if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
   else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
-  if (!sparse && status == kNotConverged) status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  if (!sparse && status == kNotConverged) {
+    if (!e.x) gather_dense_rows(job.rows, e, ws);
+    status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  }
   steps = e.steps;
   if (status != kLearned) return status;
-  if (!is_finite(e.mean, e.m) || !is_finite(e.curvature, e.n)) return kNotFinite;
+  if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
   write_posterior(job, index, e, ws);
   return kLearned;
 }
@@ -565,7 +569,7 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
       if (!(precision[j] > 0.0)) return kNotPositiveDefinite;
       mean[j] = shift[j] / precision[j];
     }
-    return is_finite(mean, d) ? kLearned : kNotFinite;
+    return all_finite(mean, d) ? kLearned : kNotFinite;
   }
   double *p = ws.get(kPrior, dp * dp), *u = ws.get(kHessian, dp * dp);
   if (job.prior.full) {
@@ -589,7 +593,7 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   solve_transposed(u, dp, shift);
   solve_upper(u, dp, shift);
   std::copy(shift, shift + d, mean);
-  return is_finite(mean, d) ? kLearned : kNotFinite;
+  return all_finite(mean, d) ? kLearned : kNotFinite;
 }
 
 // The reverse: evidence = belief - prior, in natural form, over the columns of the evidence.

@@ -405,26 +405,39 @@ nb::tuple active_columns(nb::handle rows, nb::handle known) {
 
 template <class T, int Dimensions>
 using In = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+template <class... Shape>
+using Out = nb::ndarray<double, Shape..., nb::c_contig, nb::device::cpu>;
 
-// One belief over dense rows, without the cost of describing blocks: (mean, precision, status). The precision
-// comes and goes as a square, or as a vector if it is diagonal.
-nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::device::cpu> precision,
-                     In<double, 2> x, In<double, 1> y, std::optional<In<double, 1>> weight,
-                     std::optional<In<double, 1>> offset, int outcome, int method, double tolerance, int max_steps) {
+// An IntEnum is an int to Python but, at the cost of a second look at all arguments, not to nanobind.
+int as_int(nb::handle value) {
+  const long found = PyLong_AsLong(value.ptr());
+  if (found == -1 && PyErr_Occurred()) throw nb::python_error();
+  return static_cast<int>(found);
+}
+
+// One belief over dense rows, without the cost of describing blocks; returns the status. The precisions are squares,
+// or vectors if they are diagonal. The arrays to write come from the caller, who makes them at less cost.
+int update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::device::cpu> precision, In<double, 2> x,
+               In<double, 1> y, std::optional<In<double, 1>> weight, std::optional<In<double, 1>> offset,
+               Out<nb::ndim<1>> new_mean, Out<> new_precision, nb::handle outcome, nb::handle method, double tolerance,
+               int max_steps) {
   const auto d = static_cast<int64_t>(mean.size()), n = static_cast<int64_t>(y.size());
   const bool full = precision.ndim() == 2;
   require(static_cast<int64_t>(x.shape(0)) == n && static_cast<int64_t>(x.shape(1)) == d, "features must be [rows, d]");
   require(static_cast<int64_t>(precision.size()) == (full ? d * d : d), "precision must be [d, d] or [d]");
   require((!weight || static_cast<int64_t>(weight->size()) == n) && (!offset || static_cast<int64_t>(offset->size()) == n),
           "weight and offset must have one value a row");
-  require(outcome >= 0 && outcome <= 2 && method >= 0 && method <= 3, "unknown outcome or method");
+  require(static_cast<int64_t>(new_mean.size()) == d && new_precision.size() == precision.size(),
+          "the arrays to write must be shaped like the belief");
   const int64_t row_start[2] = {0, n}, start[2] = {0, d}, packed_start[2] = {0, d * (d + 1) / 2};
-  std::vector<double> prior(static_cast<size_t>(full ? packed_start[1] : d));
-  std::vector<double> posterior(prior.size()), new_mean(static_cast<size_t>(d));
-  std::vector<uint8_t> learned(static_cast<size_t>(n));
-  double* to = prior.data();
-  for (int64_t i = 0; i < d; ++i)
-    for (int64_t j = full ? i : 0; j < (full ? d : 1); ++j) *to++ = precision.data()[full ? i * d + j : i];
+  const int64_t size = full ? packed_start[1] : d;
+  static thread_local std::vector<double> packed;   // prior, then posterior
+  static thread_local std::vector<uint8_t> learned;
+  if (full && static_cast<int64_t>(packed.size()) < 2 * size) packed.resize(static_cast<size_t>(2 * size));
+  if (static_cast<int64_t>(learned.size()) < n) learned.resize(static_cast<size_t>(n));
+  double* to = packed.data();
+  for (int64_t i = 0; full && i < d; to += d - i, ++i)
+    std::copy(precision.data() + i * d + i, precision.data() + (i + 1) * d, to);
   UpdateJob job;
   job.rows.dense = x.data();
   job.rows.columns = d;
@@ -432,10 +445,13 @@ nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig,
   job.y = y.data();
   job.weight = weight ? weight->data() : nullptr;
   job.offset = offset ? offset->data() : nullptr;
-  job.prior = Blocks{1, nullptr, start, packed_start, const_cast<double*>(mean.data()), prior.data(), full, false};
-  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), posterior.data(), full, false};
-  job.outcome = outcome;
-  job.method = method;
+  double* const prior = full ? packed.data() : const_cast<double*>(precision.data());
+  double* const posterior = full ? packed.data() + size : new_precision.data();
+  job.prior = Blocks{1, nullptr, start, packed_start, const_cast<double*>(mean.data()), prior, full, false};
+  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), posterior, full, false};
+  job.outcome = as_int(outcome);
+  job.method = as_int(method);
+  require(job.outcome >= 0 && job.outcome <= 2 && job.method >= 0 && job.method <= 3, "unknown outcome or method");
   job.tolerance = tolerance;
   job.max_steps = max_steps;
   int8_t status = 0;
@@ -444,14 +460,13 @@ nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig,
   job.steps = &steps;
   job.row_learned = learned.data();
   NEARLINE_DISPATCH(run_update, job, 0, 1);
-  if (!full) return nb::make_tuple(own(std::move(new_mean)), own(std::move(posterior)), static_cast<int>(status));
-  auto* square = new std::vector<double>(static_cast<size_t>(d * d));
-  nb::capsule owner(square, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
-  const double* from = posterior.data();
-  for (int64_t i = 0; i < d; ++i)
-    for (int64_t j = i; j < d; ++j) (*square)[static_cast<size_t>(i * d + j)] = (*square)[static_cast<size_t>(j * d + i)] = *from++;
-  nb::ndarray<nb::numpy, double, nb::ndim<2>> matrix(square->data(), {static_cast<size_t>(d), static_cast<size_t>(d)}, owner);
-  return nb::make_tuple(own(std::move(new_mean)), nb::cast(matrix), static_cast<int>(status));
+  double* const square = new_precision.data();
+  const double* from = posterior;
+  for (int64_t i = 0; full && i < d; from += d - i, ++i) {
+    std::copy(from, from + (d - i), square + i * d + i);
+    for (int64_t j = i + 1; j < d; ++j) square[j * d + i] = from[j - i];
+  }
+  return status;
 }
 
 }  // namespace
@@ -460,8 +475,9 @@ NB_MODULE(_posterior, module) {
   module.attr("CHUNKS") = kChunks;
   module.def("update", &update);
   module.def("update_one", &update_one, nb::arg("mean"), nb::arg("precision"), nb::arg("x"), nb::arg("y"),
-             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("outcome"), nb::arg("method"),
-             nb::arg("tolerance"), nb::arg("max_steps"));
+             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("new_mean").noconvert(),
+             nb::arg("new_precision").noconvert(), nb::arg("outcome"), nb::arg("method"), nb::arg("tolerance"),
+             nb::arg("max_steps"));
   module.def("score", &score);
   module.def("moments", &moments);
   module.def("complete", &complete);
