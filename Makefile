@@ -28,7 +28,7 @@ demo: $(STAMP)  ## Train on generated rows and show how near the truth it came; 
 	$(BIN)/nearline demo --out demo
 
 test: $(STAMP)  ## Run the tests (NEARLINE_DATA=DIR adds those on public data sets)
-	$(BIN)/python -m pytest -n auto --dist worksteal -q
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q
 
 check: $(STAMP)  ## Lint, format, types, layers
 	$(BIN)/ruff check .

@@ -21,27 +21,27 @@ def training_settings(config: Config) -> TrainingSettings:
     fixed = FixedSettings(config.fixed_effect.bags, config.fixed_effect.l2, config.fixed_effect.l1)
     random = tuple(
         RandomSettings(
-            name,
-            effect.entity,
-            effect.bags,
-            effect.prior_variance,
-            effect.estimate_prior_mean,
-            effect.precision,
-            effect.min_rows,
-            effect.max_rows,
+            name=name,
+            kind=effect.entity,
+            bags=effect.bags,
+            prior_variance=effect.prior_variance,
+            estimate_prior_mean=effect.estimate_prior_mean,
+            precision=effect.precision,
+            min_rows=effect.min_rows,
+            max_rows=effect.max_rows,
         )
         for name, effect in config.random_effects.items()
     )
     training = config.training
     return TrainingSettings(
-        Outcome[config.outcome.upper()],
-        fixed,
-        random,
-        training.sequence,
-        training.sweeps,
-        training.tolerance,
-        training.prior_steps,
-        training.threads,
+        outcome=Outcome[config.outcome.upper()],
+        fixed=fixed,
+        random=random,
+        sequence=training.sequence,
+        sweeps=training.sweeps,
+        tolerance=training.tolerance,
+        prior_steps=training.prior_steps,
+        threads=training.threads,
     )
 
 

@@ -131,7 +131,7 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
         return self
 
     def _codes(self, y: NDArray[Any]) -> Floats:
-        return (y == self.classes_[1]).astype(np.float64)
+        return np.asarray(y == self.classes_[1], dtype=np.float64)
 
     def _outcome(self) -> Literal[Outcome.BERNOULLI]:
         return Outcome.BERNOULLI
