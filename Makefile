@@ -1,0 +1,48 @@
+# Everything runs from a virtual environment that make sets up: on a fresh machine Python 3.11, a C++17 compiler and
+# make are enough.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/nearline/*/*) $(wildcard src/nearline/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench docs soak clean
+
+help:  ## Show what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.tools: requirements/dev.lock
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; run: make PYTHON=python3.x (3.11 or newer)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.lock
+	@touch $@
+
+$(STAMP): $(VENV)/.tools $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+build: $(STAMP)  ## Set up the virtual environment and compile the kernels
+
+demo: $(STAMP)  ## Train on generated rows and show how near the truth it came; report in demo/report.html
+	$(BIN)/nearline demo --out demo
+
+test: $(STAMP)  ## Run the tests (NEARLINE_DATA=DIR adds those on public data sets)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q
+
+check: $(STAMP)  ## Lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Measure beside other libraries; writes benchmarks/results.md and results.json
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.lock
+	$(BIN)/python -m benchmarks.run
+
+docs: $(STAMP)  ## Build the documentation into site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.lock
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+
+clean:  ## Remove everything that make made
+	rm -rf $(VENV) build site demo

@@ -52,6 +52,7 @@ class FixedCoordinate:
             np.zeros(columns) if start is None else _extended(start.coefficients, columns, 0.0)
         )
         self._started = start is not None
+        self._past = None if start is None else start.precision
         self._anchor: tuple[Floats, Floats] | None = None
         if anchored and start is not None and start.precision is not None:
             self._anchor = self.coefficients, _extended(start.precision, columns, settings.l2)
@@ -86,14 +87,22 @@ class FixedCoordinate:
 
     def effect(self, target: Target, linear: Floats) -> FixedCoefficients:
         """The effect as it now stands, with its curvature where the linear predictor is `linear`."""
+        return FixedCoefficients(
+            self.settings.bags, self._registry, self.coefficients, self._precision(target, linear)
+        )
+
+    def _precision(self, target: Target, linear: Floats) -> Floats | None:
+        if self.settings.locked and self._past is not None:
+            return self._past
         curvature = target.weight * outcomes.curvature(target.outcome, linear)
         squared = self._matrix.copy()
         squared.data **= 2
-        past = (
-            self._anchor[1] if self._anchor is not None else np.full(len(self.coefficients), self.settings.l2)
-        )
-        precision = past + np.asarray(squared.T @ curvature)
-        return FixedCoefficients(self.settings.bags, self._registry, self.coefficients, precision)
+        if self._anchor is not None:
+            past = self._anchor[1]
+        else:
+            past = np.full(len(self.coefficients), self.settings.l2)
+            past[0] = 0.0  # the intercept is not shrunk
+        return np.asarray(past + squared.T @ curvature, dtype=np.float64)
 
 
 @final
@@ -130,7 +139,10 @@ class RandomCoordinate:
         matrix = design(self._registry, settings.bags, examples, grow=not settings.locked)
         column = entity_column(examples, settings.kind)
         self._names, entity = _number_entities(column, start)
-        learned = _rows_to_learn(entity, len(self._names), settings)
+        self._row_count = np.zeros(len(self._names), dtype=np.int64)
+        if start is not None and (anchored or settings.locked):
+            self._row_count[: start.entities] = start.row_count
+        learned = _rows_to_learn(entity, self._row_count, settings)
         self._all = _Grouped(matrix, entity, len(self._names))
         self._learned = self._all
         if not np.array_equal(learned, entity >= 0):
@@ -139,33 +151,29 @@ class RandomCoordinate:
         self._stray = _stray_mean(matrix, entity)
         self._full = settings.precision == "full"
         self._estimate = settings.prior_variance is None
-        self.prior = self._first_prior(start)
+        self.prior = self._first_prior(start, self._learned.take(examples.weight))
         self._evidence: Blocks | None = None
         if start is not None and (anchored or settings.locked):
             self._evidence = select_evidence(start.evidence, _old_places(start.entities, len(self._names)))
             self._estimate = False
-        self._row_count = np.diff(self._rows.row_start)
-        if start is not None and self._evidence is not None:
-            self._row_count[: start.entities] += start.row_count
+        if not settings.locked:
+            self._row_count += np.diff(self._rows.row_start)
         self._layout = self._choose_layout()
         self._beliefs: Blocks | None = None
         self._moments: Moments | None = None
         self.failures: Counter[Status] = Counter()
 
-    def _first_prior(self, start: RandomEffect | None) -> Gaussian:
+    def _first_prior(self, start: RandomEffect | None, weight: Floats) -> Gaussian:
         columns = self._registry.version
-        diagonal = columns > FULL_COLUMNS or not self._full
-        if start is not None:
-            return _extended_prior(start.prior, initial_prior(self._rows), columns)
         if self.settings.prior_variance is not None:
-            precision = np.full(columns, 1.0 / self.settings.prior_variance)
-            return Gaussian(np.zeros(columns), precision if diagonal else np.diag(precision))
-        prior = initial_prior(self._rows)
-        return (
-            Gaussian(prior.mean, np.diag(prior.precision).copy())
-            if diagonal and not prior.is_diagonal
-            else prior
-        )
+            fresh = Gaussian(np.zeros(columns), np.full(columns, 1.0 / self.settings.prior_variance))
+        else:
+            fresh = initial_prior(self._rows, weight)
+        if start is not None:
+            return _extended_prior(start.prior, fresh, columns)
+        if columns > FULL_COLUMNS or not self._full:
+            return Gaussian(fresh.mean, _diagonal(fresh))
+        return Gaussian(fresh.mean, np.diag(_diagonal(fresh)))
 
     def _choose_layout(self) -> tuple[Ints, Columns | None]:
         if self._evidence is not None:
@@ -268,16 +276,19 @@ def _extended(values: Floats, columns: int, fill: float) -> Floats:
     return np.concatenate([values, np.full(columns - len(values), fill)])
 
 
+def _diagonal(prior: Gaussian) -> Floats:
+    return prior.precision if prior.is_diagonal else np.diag(prior.precision).copy()
+
+
 def _extended_prior(old: Gaussian, fresh: Gaussian, columns: int) -> Gaussian:
     """The old prior; columns it does not know are independent of the others and start as `fresh`."""
     known = len(old.mean)
-    mean = _extended(old.mean, columns, 0.0)
     if known == columns:
         return old
+    mean = _extended(old.mean, columns, 0.0)
     if old.is_diagonal:
-        diagonal = fresh.precision if fresh.is_diagonal else np.diag(fresh.precision)
-        return Gaussian(mean, np.concatenate([old.precision, diagonal[known:]]))
-    precision = np.diag(fresh.precision if fresh.is_diagonal else np.diag(fresh.precision)).astype(np.float64)
+        return Gaussian(mean, np.concatenate([old.precision, _diagonal(fresh)[known:]]))
+    precision = np.diag(_diagonal(fresh))
     precision[:known, :known] = old.precision
     return Gaussian(mean, precision)
 
@@ -288,7 +299,8 @@ def _number_entities(column: EntityColumn, start: RandomEffect | None) -> tuple[
     used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(column.names)))
     seen = _at(column.names, used)
     known = start.names if start is not None else pa.array([], pa.string())
-    new = np.flatnonzero(pc.index_in(seen, known).is_null().to_numpy(zero_copy_only=False))
+    place_of: ArrowArray = pc.index_in(seen, known)
+    new = np.flatnonzero(place_of.is_null().to_numpy(zero_copy_only=False))
     names: Any = pa.concat_arrays([known.cast(pa.string()), _at(seen, new).cast(pa.string())])
     place = pc.index_in(column.names, names).fill_null(-1).to_numpy(zero_copy_only=False)
     return names, np.append(place, -1)[codes].astype(np.int64)
@@ -303,14 +315,15 @@ def _old_places(known: int, entities: int) -> Ints:
     return np.where(place < known, place, -1)
 
 
-def _rows_to_learn(entity: Ints, entities: int, settings: RandomSettings) -> NDArray[np.bool_]:
+def _rows_to_learn(entity: Ints, rows_before: Ints, settings: RandomSettings) -> NDArray[np.bool_]:
     """Which rows an effect learns from: not those of entities below the lower bound, and a sample above the cap.
 
-    The sample keeps the rows whose mixed index is smallest: always the same ones.
+    `rows_before` int64[entities], learned earlier, count towards the lower bound. The sample keeps the rows whose
+    mixed index is smallest: always the same ones.
     """
     learned = entity >= 0
-    count = np.bincount(entity[learned], minlength=entities)
-    learned &= np.append(count, 0)[entity] >= settings.min_rows
+    count = np.bincount(entity[learned], minlength=len(rows_before))
+    learned &= np.append(count + rows_before, 0)[entity] >= settings.min_rows
     if settings.max_rows is not None:
         order = np.lexsort((_mixed(np.arange(len(entity), dtype=np.uint64)), entity))
         first = np.cumsum(np.append(0, count))[:-1] + np.count_nonzero(entity < 0)

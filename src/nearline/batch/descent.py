@@ -24,6 +24,8 @@ from nearline.posterior.outcomes import Outcome
 from nearline.posterior.update import Status
 
 Watch: TypeAlias = Callable[["Sweep"], None]
+_LEAST_NOISE = 1e-6
+"""The noise variance is held above this part of where its estimate begins: the variance of the response."""
 
 
 @final
@@ -74,8 +76,10 @@ def fit_game(
     start : a model to begin from. Its columns keep their numbers, its entities their places, its priors are where
         the estimate begins, and its locked effects stay.
     incremental : learn `examples` as new evidence on top of `start`: every entity's belief is the prior of its
-        update, and entities, features and coefficients that the new rows lack stay as they were. Without it the
-        examples are all there is, and `start` only saves time.
+        update, and entities, features and coefficients that the new rows lack stay as they were; the population
+        priors stay too, and the noise variance is that of old and new rows together. The fixed effect remembers
+        the old rows by the diagonal of its precision. Without it the examples are all there is, and `start` only
+        saves time.
     validation : rows by whose loss the best sweep is chosen.
     watch : called after each sweep.
 
@@ -151,16 +155,21 @@ class _Descent:
             effect.name: RandomCoordinate(examples, effect, known.get(effect.name), anchored=incremental)
             for effect in settings.random
         }
-        self.noise_variance = start.noise_variance if start is not None else self._first_noise()
+        self._past = start if incremental else None
+        self.noise_variance = settings.noise_variance or (
+            start.noise_variance if start is not None else self._response_variance()
+        )
+        self._least_noise = _LEAST_NOISE * self.noise_variance
         self._parts = {name: np.zeros(len(examples)) for name in (FIXED, *self._random)}
         self._parts[FIXED] = self._fixed.contribution()
 
-    def _first_noise(self) -> float:
+    def _response_variance(self) -> float:
         if self._settings.outcome is not Outcome.NORMAL:
             return 1.0
-        y, w = self._examples.response, self._examples.weight
+        y, w = self._examples.response - self._examples.offset, self._examples.weight
         mean = np.average(y, weights=w)
-        return max(float(np.average((y - mean) ** 2, weights=w)), 1e-12)
+        variance = float(np.average((y - mean) ** 2, weights=w))
+        return variance if variance > 0.0 else 1.0
 
     def sweep(self) -> None:
         for name in self._settings.order:
@@ -188,15 +197,24 @@ class _Descent:
         return np.asarray(np.sum(parts, axis=0) if parts else np.zeros_like(linear), dtype=np.float64)
 
     def _update_noise(self) -> None:
-        """The noise variance most likely given the beliefs: residuals, and what is not known of the effects."""
-        if self._settings.outcome is not Outcome.NORMAL:
+        """The noise variance most likely given the beliefs: residuals, and what is not known of the effects.
+
+        Rows learned before count with the variance found then.
+        """
+        if self._settings.outcome is not Outcome.NORMAL or self._settings.noise_variance is not None:
             return
         square = (self._examples.response - self._linear()) ** 2
         for effect in self._random.values():
             if effect.has_beliefs:
                 square = square + effect.variance(self._threads)
-        weight = self._examples.weight
-        self.noise_variance = max(float(weight @ square / weight.sum()), 1e-12)
+        total = float(self._examples.weight @ square)
+        if self._past is not None:
+            total += self._past.learned_weight * self._past.noise_variance
+        self.noise_variance = max(total / self._learned_weight(), self._least_noise)
+
+    def _learned_weight(self) -> float:
+        before = self._past.learned_weight if self._past is not None else 0.0
+        return before + float(self._examples.weight.sum())
 
     def loss(self) -> float:
         return _mean_loss(
@@ -207,7 +225,7 @@ class _Descent:
         target = self._target()
         random = tuple(effect.effect(self._threads) for effect in self._random.values())
         fixed = self._fixed.effect(target, self._linear())
-        return GameModel(self._settings.outcome, fixed, random, self.noise_variance)
+        return GameModel(self._settings.outcome, fixed, random, self.noise_variance, self._learned_weight())
 
     def failures(self) -> dict[str, Counter[Status]]:
         return {name: effect.failures for name, effect in self._random.items() if effect.failures}

@@ -101,6 +101,8 @@ def _parse_csv(content: bytes, text: Collection[str], delimiter: str = ",") -> p
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
     )
     for position, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if pa.types.is_binary(column.type):
+            raise UnicodeError(f"column {name!r} is not UTF-8 text")
         if pa.types.is_string(column.type):
             absent = pc.equal(column, pa.scalar(""))
             table = table.set_column(position, name, pc.if_else(absent, pa.scalar(None, pa.string()), column))

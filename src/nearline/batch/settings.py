@@ -78,6 +78,7 @@ class TrainingSettings:
     sweeps : passes over the sequence at most; fewer if the fit settles (`tolerance`, relative, on the mean training
         loss).
     prior_steps : steps of estimating the population prior at the first visit of an effect; later visits take one.
+    noise_variance : of a Normal response, in its squared unit; None estimates it.
     threads : 0 takes the cores this process may use. Results do not depend on it.
     """
 
@@ -88,12 +89,15 @@ class TrainingSettings:
     sweeps: int = 10
     tolerance: float = 1e-5
     prior_steps: int = 5
+    noise_variance: float | None = None
     threads: int = 0
 
     def __post_init__(self) -> None:
         _require("training.sweeps", self.sweeps >= 1, "1 or more", self.sweeps)
         _require("training.tolerance", self.tolerance >= 0.0, "a number of 0 or more", self.tolerance)
         _require("training.prior_steps", self.prior_steps >= 1, "1 or more", self.prior_steps)
+        noise = self.noise_variance
+        _require("training.noise_variance", noise is None or noise > 0.0, "a number above 0", noise)
         names = [FIXED, *(effect.name for effect in self.random)]
         _require("random_effects", len(set(names)) == len(names), "names that differ", names)
         if self.sequence is not None:

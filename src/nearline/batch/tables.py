@@ -57,13 +57,7 @@ def examples_from_table(
         A column is missing or is of the wrong type, or a time is null.
     """
     rows = table.num_rows
-
-    def values(name: str | None, role: str, absent: float) -> Floats:
-        if name is None:
-            return np.full(rows, absent)
-        return numbers(find_column(table, name, role, source))
-
-    response = values(mapping.response if labelled else None, "response", np.nan)
+    response = _numbers_or(np.nan, table, mapping.response if labelled else None, "response", source)
     if mapping.response_above is not None:
         above = (response > mapping.response_above).astype(np.float64)
         response = np.where(np.isnan(response), np.nan, above)
@@ -77,8 +71,8 @@ def examples_from_table(
     }
     return Examples(
         response=response,
-        weight=values(mapping.weight, "weight", 1.0),
-        offset=values(mapping.offset, "offset", 0.0),
+        weight=_numbers_or(1.0, table, mapping.weight, "weight", source),
+        offset=_numbers_or(0.0, table, mapping.offset, "offset", source),
         time_ms=time_ms,
         bags={bag: bag_of([features[name] for name in names], rows) for bag, names in mapping.bags.items()},
         entities={
@@ -86,3 +80,10 @@ def examples_from_table(
             for kind, name in mapping.entities.items()
         },
     )
+
+
+def _numbers_or(absent: float, table: pa.Table, name: str | None, role: str, source: str) -> Floats:
+    """Return a column of numbers, or `absent` in every row where the mapping names none."""
+    if name is None:
+        return np.full(table.num_rows, absent)
+    return numbers(find_column(table, name, role, source))

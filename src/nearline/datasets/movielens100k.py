@@ -8,7 +8,16 @@ import pyarrow.compute as pc
 
 from nearline.arrays import ArrowArray
 from nearline.batch.tables import TableMapping
-from nearline.datasets.raw import Dataset, delimited, lists_of, raw_bytes, rows_of, sorted_by, take
+from nearline.datasets.raw import (
+    Dataset,
+    decades_since_1990,
+    delimited,
+    lists_of,
+    raw_bytes,
+    rows_of,
+    sorted_by,
+    take,
+)
 
 _FOLDER = "ml100k"
 _FILM_FIELDS = ("film_id", "title", "released", "video_released", "url")
@@ -65,8 +74,8 @@ def _films(directory: Path) -> pa.Table:
     film, genre = np.nonzero(flags)
     starts = np.searchsorted(film, np.arange(table.num_rows + 1)).astype(np.int32)
     lists = lists_of(starts, take(pa.array(names), genre))
-    year: ArrowArray = pc.cast(pc.utf8_slice_codeunits(table["released"], -4), pa.float64())
-    scaled = pc.divide(pc.subtract(year, pa.scalar(1990.0)), pa.scalar(10.0))
+    years: ArrowArray = pc.utf8_slice_codeunits(table["released"], -4)
+    scaled = decades_since_1990(years)
     return pa.Table.from_arrays([table["film_id"], lists, scaled], names=["film_id", "genres", "year"])
 
 

@@ -62,12 +62,13 @@ def delimited(
     quotes: bool = False,
     encoding: str = "utf-8",
     text: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     null: Sequence[str] = ("",),
 ) -> pa.Table:
     """Return the table of a delimited file: its columns are `names` or, by default, its first line.
 
     Columns in `text` are strings whatever they look like; fields in `null` are null, also in strings.
-    A delimiter may be of several characters.
+    A delimiter may be of several characters. With `columns`, only those are returned.
     """
     if len(delimiter) > 1:
         content = content.replace(delimiter.encode(), _SEPARATOR.encode())
@@ -79,7 +80,10 @@ def delimited(
         read_options=pyarrow.csv.ReadOptions(column_names=header, encoding=encoding, block_size=whole),
         parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(text, pa.string()), null_values=list(null), strings_can_be_null=True
+            column_types=dict.fromkeys(text, pa.string()),
+            null_values=list(null),
+            strings_can_be_null=True,
+            include_columns=None if columns is None else list(columns),
         ),
     )
 
@@ -113,3 +117,15 @@ def rows_of(keys: ArrowArray, wanted: ArrowArray, what: str) -> ArrowArray:
 def sorted_by(table: pa.Table, *columns: str) -> pa.Table:
     """Return the rows in the order of `columns`, ties in the order they were."""
     return table.sort_by([(column, "ascending") for column in columns])
+
+
+def year_in_title(titles: ArrowArray) -> ArrowArray:
+    """Return the year at the end of titles such as "Heat (1995)", float64, null where there is none."""
+    parts: ArrowArray = pc.extract_regex(titles, r"\((?P<year>\d{4})\)\s*$")
+    years: ArrowArray = pc.struct_field(parts, "year")
+    return years.cast(pa.float64())
+
+
+def decades_since_1990(years: ArrowArray) -> ArrowArray:
+    """Return (year - 1990) / 10."""
+    return pc.divide(pc.subtract(years.cast(pa.float64()), pa.scalar(1990.0)), pa.scalar(10.0))

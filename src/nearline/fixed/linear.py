@@ -18,7 +18,9 @@ from nearline.posterior.outcomes import Outcome, is_valid_response
 SparseRows: TypeAlias = "csr_array[Any, tuple[int, int]]"
 
 _RUNAWAY = 0.5
-"""A last step that still moves some linear predictor by this much has no finite minimum to go to."""
+"""A last step that still moves some linear predictor by this much may have no finite minimum to go to."""
+_PURSUIT, _PURSUIT_STEPS = 1e-4, 30
+"""How much lower the tolerance is, and for how many steps, to find out."""
 
 
 @final
@@ -56,7 +58,7 @@ def fit_linear(
     intercept_column: int | None = 0,
     start: Floats | None = None,
     adjustment: Floats | None = None,
-    tolerance: float = 1e-8,
+    tolerance: float = 1e-6,
     max_steps: int = 100,
     threads: int | None = None,
     on_step: Callable[[Step], None] | None = None,
@@ -66,11 +68,11 @@ def fit_linear(
     The objective, a sum over rows and not a mean, is::
 
         sum_i w_i loss(y_i, offset_i + x_i . b) + adjustment . b
-            + sum_{j != intercept} ( l2_j / 2 b_j^2 + l1 |b_j| )
+            + sum_{j != intercept} ( l2 / 2 b_j^2 + l1 |b_j| )
 
     with the losses of `nearline.posterior.outcomes`. In scikit-learn's terms: LogisticRegression with
-    C = 1 / l2, or C = 1 / (l1 + l2) and l1_ratio = l1 / (l1 + l2); Ridge with alpha = l2; PoissonRegressor with
-    alpha = l2 / sum(w); ElasticNet with alpha = (l1 + l2) / n and the same l1_ratio.
+    C = 1 / l2, or C = 1 / (l1 + l2) and l1_ratio = l1 / (l1 + l2); Ridge with alpha = l2; PoissonRegressor
+    with alpha = l2 / sum(w); ElasticNet with alpha = (l1 + l2) / n and the same l1_ratio.
 
     Parameters
     ----------
@@ -78,13 +80,16 @@ def fit_linear(
     y : float64[n], in [0, 1] for Bernoulli, >= 0 for Poisson
     weight : float64[n], >= 0, all 1 if None
     offset : float64[n], on the link scale, all 0 if None
-    l2 : >= 0, one for all or float64[p]; the intercept's is taken as 0
+    l2 : >= 0; a number is for all but the intercept; float64[p] is used as it is, one for each column, so
+        that
+        it can be the precision of a prior whose mean enters through `adjustment` = -l2 * mean
     l1 : >= 0, not for the intercept
     intercept_column : the column of ones, or None if there is none
     start : float64[p], where to begin; None begins at the intercept that alone fits best
     adjustment : float64[p], a constant added to the gradient; none if None
-    tolerance : converged when the squared Newton decrement is at most this times the null half-deviance, that is
-        when the objective is within about half of it of its minimum
+    tolerance : converged when the squared Newton decrement, twice what is left to gain, is at most this
+        times the
+        null half-deviance. The step it was measured on is still taken, so that far less than that is left
     max_steps : Newton steps at most
     threads : None takes the cores this process may use; any number gives the same bits
     on_step : called after each step
@@ -105,33 +110,55 @@ def fit_linear(
     scale = half_deviance(
         objective, objective.rows.margins(null, objective.offset, threads=objective.threads)
     )
-    begin = null if start is None else _vector("start", start, len(null)).copy()
+    begin = null if start is None else vector_of("start", start, len(null))
+    enough = max(tolerance * scale, np.finfo(float).tiny)
+    by_matrix = objective.prefers_matrix(float(np.sum(np.diff(x.indptr).astype(np.float64) ** 2)))
     minimum = minimise(
-        objective,
-        begin,
-        enough=max(tolerance * scale, np.finfo(float).tiny),
-        max_steps=max_steps,
-        by_matrix=objective.prefers_matrix(float(np.sum(np.diff(x.indptr).astype(np.float64) ** 2))),
-        on_step=on_step,
+        objective, begin, enough=enough, max_steps=max_steps, by_matrix=by_matrix, on_step=on_step
     )
-    return _fit(objective, minimum)
-
-
-def _fit(objective: Objective, minimum: Minimum) -> LinearFit:
-    converged, reason = minimum.converged, minimum.reason
-    shrinks = (objective.l2 > 0.0) | (objective.l1 > 0.0)
-    runaway = converged and minimum.moved > _RUNAWAY and objective.outcome != Outcome.NORMAL
-    if runaway and not shrinks.all():
-        converged = False
-        reason = "no finite minimum: a column that is not shrunk separates the responses; give l2 > 0"
+    if minimum.converged and _runs_away(objective, minimum):
+        minimum = _pursue(objective, minimum, enough=_PURSUIT * enough, by_matrix=by_matrix)
     return LinearFit(
-        minimum.point.coefficients,
-        minimum.trace,
-        len(minimum.trace) - 1,
-        minimum.products,
-        converged,
-        reason,
+        coefficients=minimum.point.coefficients,
+        loss_trace=minimum.trace,
+        steps=len(minimum.trace) - 1,
+        products=minimum.products,
+        converged=minimum.converged,
+        reason=minimum.reason,
     )
+
+
+def _pursue(objective: Objective, minimum: Minimum, *, enough: float, by_matrix: bool) -> Minimum:
+    """Return the minimum after going on to a lower tolerance, not converged if its predictors still move."""
+    further = minimise(
+        objective,
+        minimum.point.coefficients,
+        enough=enough,
+        max_steps=_PURSUIT_STEPS,
+        by_matrix=by_matrix,
+        on_step=None,
+    )
+    fails = _runs_away(objective, further)
+    reason = "no finite minimum: columns that are not shrunk separate the responses; give l2 > 0"
+    return Minimum(
+        point=further.point,
+        trace=minimum.trace + further.trace[1:],
+        products=minimum.products + further.products,
+        converged=further.converged and not fails,
+        reason=reason if fails else further.reason,
+        change=further.change,
+    )
+
+
+def _runs_away(objective: Objective, minimum: Minimum) -> bool:
+    """Return whether what nothing shrinks was still moving some linear predictor at the end."""
+    if objective.outcome is Outcome.NORMAL:
+        return False
+    change = np.where((objective.l2 > 0.0) | (objective.l1 > 0.0), 0.0, minimum.change)
+    if not change.any():
+        return False
+    moved = objective.rows.margins(change, np.zeros(objective.rows.rows), threads=objective.threads)
+    return bool(np.max(np.abs(moved), initial=0.0) > _RUNAWAY)
 
 
 def _objective(
@@ -150,29 +177,29 @@ def _objective(
     n, p = rows.rows, rows.columns
     if intercept_column is not None and not 0 <= intercept_column < p:
         raise ConfigError(f"intercept_column: expected None or a column in [0, {p}), got {intercept_column}")
-    y = _vector("y", y, n)
+    y = vector_of("y", y, n)
     allowed = is_valid_response(outcome, y)
     if not allowed.all():
         i = int(np.argmin(allowed))
         raise DataError(f"y: row {i} is {y[i]}, which a {outcome.name.capitalize()} outcome does not allow")
-    weight = np.ones(n) if weight is None else _vector("weight", weight, n)
+    weight = np.ones(n) if weight is None else vector_of("weight", weight, n)
     if n and weight.min() < 0.0:
         raise DataError(f"weight: expected none below 0, row {int(np.argmin(weight))} is {weight.min()}")
     return Objective(
         rows=rows,
         y=y,
         weight=weight,
-        offset=np.zeros(n) if offset is None else _vector("offset", offset, n),
+        offset=np.zeros(n) if offset is None else vector_of("offset", offset, n),
         outcome=outcome,
-        l2=_penalty("l2", l2, p, intercept_column),
-        l1=_penalty("l1", l1, p, intercept_column),
-        adjustment=np.zeros(p) if adjustment is None else _vector("adjustment", adjustment, p),
+        l2=penalty_of("l2", l2, p, intercept_column),
+        l1=penalty_of("l1", l1, p, intercept_column),
+        adjustment=np.zeros(p) if adjustment is None else vector_of("adjustment", adjustment, p),
         threads=available_cores() if threads is None else threads,
     )
 
 
 def checked_rows(x: SparseRows) -> Rows:
-    """Return `x` as the kernels take it; DataError if it is not sparse rows with finite values and right indices."""
+    """Return `x` as the kernels take it; DataError unless it is csr, finite and right in its indices."""
     if x.ndim != 2 or x.format != "csr":
         raise DataError(
             f"x: expected a two-dimensional csr_array, got {x.ndim} dimensions of format {x.format}"
@@ -199,7 +226,8 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _vector(name: str, values: Floats, length: int) -> Floats:
+def vector_of(name: str, values: Floats, length: int) -> Floats:
+    """Return `values` as float64[length]; DataError, naming `name`, if they are not finite or not so many."""
     vector = np.ascontiguousarray(values, dtype=np.float64)
     if vector.shape != (length,):
         raise DataError(f"{name}: expected {length} values, got an array of shape {vector.shape}")
@@ -208,10 +236,15 @@ def _vector(name: str, values: Floats, length: int) -> Floats:
     return vector
 
 
-def _penalty(name: str, value: float | Floats, columns: int, intercept_column: int | None) -> Floats:
+def penalty_of(name: str, value: float | Floats, columns: int, intercept_column: int | None) -> Floats:
+    """Return the penalty of each column, float64[columns], a number sparing the intercept; or ConfigError."""
+    if np.ndim(value) and np.shape(value) != (columns,):
+        raise ConfigError(
+            f"{name}: expected a number or {columns} numbers, got an array of shape {np.shape(value)}"
+        )
     penalty = np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), (columns,)))
     if not (np.isfinite(penalty).all() and penalty.min() >= 0.0):
         raise ConfigError(f"{name}: expected finite numbers of at least 0")
-    if intercept_column is not None:
+    if intercept_column is not None and np.ndim(value) == 0:
         penalty[intercept_column] = 0.0
     return penalty

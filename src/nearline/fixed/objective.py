@@ -80,8 +80,8 @@ class Objective:
         loss, gradient, curvature, margin = self.rows.loss(
             coefficients, self.offset, self.y, self.weight, int(self.outcome), threads=self.threads
         )
-        penalty = 0.5 * float(self.l2 @ coefficients**2) + float(self.l1 @ np.abs(coefficients))
-        value = loss + penalty + float(self.adjustment @ coefficients)
+        linear = inner(self.adjustment, coefficients) + inner(self.l1, np.abs(coefficients))
+        value = loss + linear + 0.5 * inner(self.l2, coefficients**2)
         gradient += self.adjustment
         gradient += self.l2 * coefficients
         return Point(coefficients, value, gradient, curvature, margin)
@@ -156,6 +156,14 @@ def half_deviance(objective: Objective, margin: Floats) -> float:
             perfect = y - xlogy(y, y)
     excess = outcomes.loss(objective.outcome, y, margin) - perfect
     return float(np.sum(objective.weight * np.maximum(excess, 0.0)))
+
+
+def inner(a: Floats, b: Floats) -> float:
+    """Return the inner product of two vectors, without BLAS.
+
+    Its threads would cost more processor time than they save, and make the sum depend on their number.
+    """
+    return float(np.sum(a * b))
 
 
 def shrunk(coefficients: Floats, by: Floats) -> Floats:

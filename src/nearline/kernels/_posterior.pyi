@@ -23,11 +23,13 @@ def update_one(
     y: Floats,
     weight: Floats | None,
     offset: Floats | None,
+    new_mean: Floats,
+    new_precision: Floats,
     outcome: int,
     method: int,
     tolerance: float,
     max_steps: int,
-) -> tuple[Floats, Floats, int]: ...
+) -> int: ...
 def score(rows: object, beliefs: object, out: object, threads: int) -> None: ...
 def moments(rows: object, data: object, beliefs: object, out: object, outcome: int, threads: int) -> None: ...
 def complete(

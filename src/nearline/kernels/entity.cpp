@@ -1,15 +1,19 @@
 // The jobs of problem.hpp, one entity after the other. Compiled once per instruction set.
 #include "entity.hpp"
 
+#include <limits>
+
 #include "solve.hpp"
 
 namespace nearline::NEARLINE_ISA {
 namespace {
 
-bool is_finite(const double* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    if (!std::isfinite(values[i])) return false;
-  return true;
+// Gathers rather than asks, for the sake of vector instructions.
+template <class T>
+bool all_finite(const T* values, int64_t n) {
+  int wrong = 0;
+  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
+  return wrong == 0;
 }
 
 inline int64_t packed_size(int64_t d) { return d * (d + 1) / 2; }
@@ -42,35 +46,38 @@ bool is_allowed(int outcome, double y) {
 }
 
 bool has_finite_features(const Rows& rows, int64_t row) {
-  bool finite = true;
-  if (rows.indptr) {
-    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) finite &= std::isfinite(rows.values[k]);
-  } else {
-    for (int64_t j = 0; j < rows.columns; ++j) finite &= std::isfinite(feature(rows, row, j));
-  }
-  return finite;
+  if (rows.indptr) return all_finite(rows.values + rows.indptr[row], rows.indptr[row + 1] - rows.indptr[row]);
+  if (rows.dense) return all_finite(rows.dense + row * rows.columns, rows.columns);
+  return all_finite(rows.dense32 + row * rows.columns, rows.columns);
 }
 
-// Where the block's columns lie in it; false for those it lacks. Sparse rows only.
+// Where the block's columns lie in it; -1 for those it lacks. Sparse rows only.
 class Places {
  public:
   Places(const Rows& rows, const Blocks& blocks, int64_t e, Workspace& ws)
       : column_(blocks.column ? blocks.column + (blocks.shared ? blocks.start[0] : blocks.start[e]) : nullptr),
-        size_(block_size(blocks, e)), ws_(ws) {
-    if (!rows.indptr || !column_) return;
+        size_(block_size(blocks, e)) {
+    if (!rows.indptr || !column_ || size_ == 0) return;
+    first_ = column_[0];
+    if (column_[size_ - 1] - first_ == size_ - 1) {   // without gaps
+      column_ = nullptr;
+      return;
+    }
     if (static_cast<int64_t>(ws.position.size()) < rows.columns) ws.position.resize(static_cast<size_t>(rows.columns), 0);
-    for (int64_t j = 0; j < size_; ++j) ws.position[static_cast<size_t>(column_[j])] = static_cast<int32_t>(j);
+    position_ = ws.position.data();
+    for (int64_t j = 0; j < size_; ++j) position_[column_[j]] = static_cast<int32_t>(j);
   }
   int32_t find(int32_t column) const {
-    if (!column_) return column < size_ ? column : -1;
-    const int32_t j = ws_.position[static_cast<size_t>(column)];   // may be left over from another entity
+    if (!column_ || size_ == 0) return column >= first_ && column - first_ < size_ ? column - first_ : -1;
+    const int32_t j = position_[column];   // may be left over from another entity
     return j < size_ && column_[j] == column ? j : -1;
   }
 
  private:
   const int32_t* column_;
   int64_t size_;
-  Workspace& ws_;
+  int32_t first_ = 0;
+  int32_t* position_ = nullptr;
 };
 
 // Whether a row of an update or of moments can be learned.
@@ -114,15 +121,20 @@ bool gather_sparse(const Rows& rows, const Places& places, Workspace& ws) {
 // Under a diagonal prior the columns no row touches keep their belief: solve over the touched ones alone.
 // Fills ws.place (touched place -> place in the block) and renumbers ws.sparse_column.
 int64_t keep_touched(int64_t block, Workspace& ws) {
-  ws.compact.assign(static_cast<size_t>(block), -1);
-  for (const int32_t j : ws.sparse_column) ws.compact[static_cast<size_t>(j)] = 0;
+  if (static_cast<int64_t>(ws.compact.size()) < block) ws.compact.resize(static_cast<size_t>(block));
+  ws.touched.assign(static_cast<size_t>((block + 63) / 64), 0);
+  uint64_t* touched = ws.touched.data();
+  for (const int32_t j : ws.sparse_column) touched[j / 64] |= uint64_t{1} << (j % 64);
   ws.place.clear();
-  for (int32_t j = 0; j < block; ++j) {
-    if (ws.compact[static_cast<size_t>(j)] < 0) continue;
-    ws.compact[static_cast<size_t>(j)] = static_cast<int32_t>(ws.place.size());
-    ws.place.push_back(j);
+  for (size_t word = 0; word < ws.touched.size(); ++word) {
+    for (uint64_t left = touched[word]; left != 0; left &= left - 1) {
+      const int32_t j = static_cast<int32_t>(64 * word) + __builtin_ctzll(left);
+      ws.compact[static_cast<size_t>(j)] = static_cast<int32_t>(ws.place.size());
+      ws.place.push_back(j);
+    }
   }
-  for (int32_t& j : ws.sparse_column) j = ws.compact[static_cast<size_t>(j)];
+  const int32_t* compact = ws.compact.data();
+  for (int32_t& j : ws.sparse_column) j = compact[j];
   return static_cast<int64_t>(ws.place.size());
 }
 
@@ -133,6 +145,10 @@ struct PriorView {
         precision(prior.precision + (prior.shared ? 0 : prior.full ? prior.packed_start[e] : prior.start[e])),
         column(prior.shared && block.column ? block.column + block.start[e] : nullptr) {}
   int64_t at(int64_t j) const { return column ? column[j] : j; }
+  void copy(const double* from, int64_t d, double* to) const {
+    if (!column) std::copy(from, from + d, to);
+    else for (int64_t j = 0; j < d; ++j) to[j] = from[column[j]];
+  }
   const double* mean;
   const double* precision;
   const int32_t* column;
@@ -165,7 +181,8 @@ void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
       for (int64_t k = ws.sparse_start[static_cast<size_t>(i)]; k < ws.sparse_start[static_cast<size_t>(i) + 1]; ++k)
         to[ws.sparse_column[static_cast<size_t>(k)]] += e.sparse_value[k];
     } else {
-      for (int64_t j = 0; j < e.m; ++j) to[j] = feature(rows, row, j);
+      if (rows.dense) std::copy(rows.dense + row * rows.columns, rows.dense + row * rows.columns + e.m, to);
+      else std::copy(rows.dense32 + row * rows.columns, rows.dense32 + row * rows.columns + e.m, to);
       std::fill(to + e.m, to + e.mp, 0.0);
     }
   }
@@ -190,7 +207,7 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
   double* start = ws.get(kStart, e.mp);
   std::fill(start, start + e.mp, 0.0);
   for (int64_t j = 0; j < e.m; ++j) start[j] = from[compact ? ws.place[static_cast<size_t>(j)] : j];
-  if (is_finite(start, e.m)) e.start = start;
+  if (all_finite(start, e.m)) e.start = start;
 }
 
 // The belief as it was: what an entity that could not be fitted, or had no rows, keeps.
@@ -198,12 +215,8 @@ void copy_prior(const UpdateJob& job, int64_t index) {
   const PriorView prior(job.prior, job.posterior, index);
   const int64_t d = block_size(job.posterior, index);
   double* mean = job.posterior.mean + job.posterior.start[index];
-  for (int64_t j = 0; j < d; ++j) mean[j] = prior.mean[prior.at(j)];
-  if (!job.posterior.full) {
-    double* precision = job.posterior.precision + job.posterior.start[index];
-    for (int64_t j = 0; j < d; ++j) precision[j] = prior.precision[prior.at(j)];
-    return;
-  }
+  prior.copy(prior.mean, d, mean);
+  if (!job.posterior.full) return prior.copy(prior.precision, d, job.posterior.precision + job.posterior.start[index]);
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
   if (job.prior.full) {
     std::copy(prior.precision, prior.precision + packed_size(d), packed);
@@ -276,36 +289,38 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   gather_prior(job, index, e, ws);
   if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
-  const bool sparse = method == kConjugateGradients && !e.full && e.nonzeros > 0;
-  if (!sparse || job.posterior.full) gather_dense_rows(job.rows, e, ws);
+  const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
+  if (job.posterior.full || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(job.rows, e, ws);
   Status status = kNotConverged;
   if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
   else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
-  if (!sparse && status == kNotConverged) status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  if (!sparse && status == kNotConverged) {
+    if (!e.x) gather_dense_rows(job.rows, e, ws);
+    status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
+  }
   steps = e.steps;
   if (status != kLearned) return status;
-  if (!is_finite(e.mean, e.m) || !is_finite(e.curvature, e.n)) return kNotFinite;
+  if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
   write_posterior(job, index, e, ws);
   return kLearned;
 }
 
-}  // namespace
-
-namespace {
-
-__attribute__((noinline)) void update_entities(const UpdateJob& job, int64_t from, int64_t to, Workspace& ws) {
-  for (int64_t e = from; e < to; ++e) {
-    const Status status = update_entity(job, e, ws, job.steps[e]);
-    if (status != kLearned || job.steps[e] == 0) copy_prior(job, e);
-    job.status[e] = status;
-  }
+// Kept between calls: a single update would else spend its time here. Behind a call, or the compiler asks for the
+// thread's address again at every use.
+__attribute__((noinline)) Workspace& own_workspace() {
+  static thread_local Workspace ws;
+  return ws;
 }
 
 }  // namespace
 
 void run_update(const UpdateJob& job, int64_t from, int64_t to) {
-  static thread_local Workspace ws;   // kept between calls: a single update would else spend its time here
-  update_entities(job, from, to, ws);
+  Workspace& ws = own_workspace();
+  for (int64_t e = from; e < to; ++e) {
+    const Status status = update_entity(job, e, ws, job.steps[e]);
+    if (status != kLearned || job.steps[e] == 0) copy_prior(job, e);
+    job.status[e] = status;
+  }
 }
 
 namespace {
@@ -554,7 +569,7 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
       if (!(precision[j] > 0.0)) return kNotPositiveDefinite;
       mean[j] = shift[j] / precision[j];
     }
-    return is_finite(mean, d) ? kLearned : kNotFinite;
+    return all_finite(mean, d) ? kLearned : kNotFinite;
   }
   double *p = ws.get(kPrior, dp * dp), *u = ws.get(kHessian, dp * dp);
   if (job.prior.full) {
@@ -578,7 +593,7 @@ Status complete_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   solve_transposed(u, dp, shift);
   solve_upper(u, dp, shift);
   std::copy(shift, shift + d, mean);
-  return is_finite(mean, d) ? kLearned : kNotFinite;
+  return all_finite(mean, d) ? kLearned : kNotFinite;
 }
 
 // The reverse: evidence = belief - prior, in natural form, over the columns of the evidence.

@@ -24,9 +24,12 @@ using namespace nearline;
 
 namespace {
 
-void require(bool condition, const std::string& what) {
+// The message costs nothing while the condition holds: these checks run over every block of every call.
+void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
 }
+
+[[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
 template <class T>
 struct Values {
@@ -40,7 +43,8 @@ Values<T> read_values(nb::handle owner, const char* name) {
   nb::object value = owner.attr(name);
   if (value.is_none()) return {};
   nb::ndarray<T, nb::c_contig, nb::device::cpu> array;
-  require(nb::try_cast(value, array, false), std::string(name) + " must be a C-contiguous array of the documented dtype");
+  if (!nb::try_cast(value, array, false))
+    reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
   static std::remove_const_t<T> nothing{};   // so that only None is null
   return {array.size() > 0 ? array.data() : &nothing, static_cast<int64_t>(array.size())};
 }
@@ -49,13 +53,14 @@ Values<T> read_values(nb::handle owner, const char* name) {
 template <class T>
 Values<T> need_values(nb::handle owner, const char* name) {
   const Values<T> values = read_values<T>(owner, name);
-  require(values.data != nullptr, std::string(name) + " is missing");
+  if (!values.data) reject(std::string(name) + " is missing");
   return values;
 }
 
 void require_size(const char* name, int64_t size, int64_t expected) {
-  require(size == expected, std::string(name) + " has " + std::to_string(size) + " values where " +
-                                std::to_string(expected) + " are needed");
+  if (size != expected)
+    reject(std::string(name) + " has " + std::to_string(size) + " values where " + std::to_string(expected) +
+           " are needed");
 }
 
 template <class T>
@@ -75,14 +80,24 @@ T* need(nb::handle owner, const char* name, int64_t expected) {
 void require_ascending(const int64_t* start, int64_t n, int64_t end, const char* name) {
   bool good = start[0] >= 0 && start[n] <= end;
   for (int64_t i = 0; i < n; ++i) good &= start[i] <= start[i + 1];
-  require(good, std::string(name) + " must ascend from 0 or more to the number of values or less");
+  if (!good) reject(std::string(name) + " must ascend from 0 or more to the number of values or less");
 }
 
 template <class T>
 void require_below(const T* index, int64_t n, int64_t limit, const char* name) {
-  bool good = true;
-  for (int64_t i = 0; i < n; ++i) good &= index[i] >= 0 && static_cast<int64_t>(index[i]) < limit;
-  require(good, std::string(name) + " holds an index out of range");
+  T least = 0, most = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    least = std::min(least, index[i]);
+    most = std::max(most, index[i]);
+  }
+  if (n > 0 && (least < 0 || static_cast<int64_t>(most) >= limit)) reject(std::string(name) + " holds an index out of range");
+}
+
+void require_block_columns(const int32_t* column, int64_t n, int64_t limit) {
+  int32_t wrong = 0;   // not a bool, for the sake of vector instructions
+  for (int64_t j = 1; j < n; ++j) wrong |= column[j - 1] >= column[j];
+  require(wrong == 0, "the columns of a block must ascend");
+  require(n == 0 || (column[0] >= 0 && column[n - 1] < limit), "column holds an index out of range");
 }
 
 struct RowsArgument {
@@ -137,7 +152,6 @@ Blocks read_blocks(nb::handle object, int64_t columns) {
   blocks.precision = const_cast<double*>(precision.data);
   require_ascending(blocks.start, blocks.entities, mean.size, "start");
   blocks.column = read<const int32_t>(object, "column", blocks.start[blocks.entities]);
-  if (blocks.column) require_below(blocks.column, blocks.start[blocks.entities], columns, "column");
   if (blocks.full) {
     blocks.packed_start = need<const int64_t>(object, "packed_start", blocks.entities + 1);
     require_ascending(blocks.packed_start, blocks.entities, precision.size, "packed_start");
@@ -149,8 +163,7 @@ Blocks read_blocks(nb::handle object, int64_t columns) {
     require(!blocks.full || blocks.packed_start[e + 1] - blocks.packed_start[e] == d * (d + 1) / 2,
             "packed_start does not fit start");
     require(blocks.column || d <= columns, "a block has more columns than the rows");
-    for (int64_t j = blocks.start[e] + 1; blocks.column && j < blocks.start[e + 1]; ++j)
-      require(blocks.column[j - 1] < blocks.column[j], "the columns of a block must ascend");
+    if (blocks.column) require_block_columns(blocks.column + blocks.start[e], d, columns);
   }
   return blocks;
 }
@@ -206,7 +219,7 @@ int chosen_set() {
 void use_instruction_set(const std::string& name) {
   const auto sets = available_instruction_sets();
   const auto found = std::find(sets.begin(), sets.end(), name);
-  require(found != sets.end(), "this machine has no instruction set " + name);
+  if (found == sets.end()) reject("this machine has no instruction set " + name);
   chosen.store(static_cast<int>(found - sets.begin()));
 }
 
@@ -392,26 +405,39 @@ nb::tuple active_columns(nb::handle rows, nb::handle known) {
 
 template <class T, int Dimensions>
 using In = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+template <class... Shape>
+using Out = nb::ndarray<double, Shape..., nb::c_contig, nb::device::cpu>;
 
-// One belief over dense rows, without the cost of describing blocks: (mean, precision, status). The precision
-// comes and goes as a square, or as a vector if it is diagonal.
-nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::device::cpu> precision,
-                     In<double, 2> x, In<double, 1> y, std::optional<In<double, 1>> weight,
-                     std::optional<In<double, 1>> offset, int outcome, int method, double tolerance, int max_steps) {
+// An IntEnum is an int to Python but, at the cost of a second look at all arguments, not to nanobind.
+int as_int(nb::handle value) {
+  const long found = PyLong_AsLong(value.ptr());
+  if (found == -1 && PyErr_Occurred()) throw nb::python_error();
+  return static_cast<int>(found);
+}
+
+// One belief over dense rows, without the cost of describing blocks; returns the status. The precisions are squares,
+// or vectors if they are diagonal. The arrays to write come from the caller, who makes them at less cost.
+int update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::device::cpu> precision, In<double, 2> x,
+               In<double, 1> y, std::optional<In<double, 1>> weight, std::optional<In<double, 1>> offset,
+               Out<nb::ndim<1>> new_mean, Out<> new_precision, nb::handle outcome, nb::handle method, double tolerance,
+               int max_steps) {
   const auto d = static_cast<int64_t>(mean.size()), n = static_cast<int64_t>(y.size());
   const bool full = precision.ndim() == 2;
   require(static_cast<int64_t>(x.shape(0)) == n && static_cast<int64_t>(x.shape(1)) == d, "features must be [rows, d]");
   require(static_cast<int64_t>(precision.size()) == (full ? d * d : d), "precision must be [d, d] or [d]");
   require((!weight || static_cast<int64_t>(weight->size()) == n) && (!offset || static_cast<int64_t>(offset->size()) == n),
           "weight and offset must have one value a row");
-  require(outcome >= 0 && outcome <= 2 && method >= 0 && method <= 3, "unknown outcome or method");
+  require(static_cast<int64_t>(new_mean.size()) == d && new_precision.size() == precision.size(),
+          "the arrays to write must be shaped like the belief");
   const int64_t row_start[2] = {0, n}, start[2] = {0, d}, packed_start[2] = {0, d * (d + 1) / 2};
-  std::vector<double> prior(static_cast<size_t>(full ? packed_start[1] : d));
-  std::vector<double> posterior(prior.size()), new_mean(static_cast<size_t>(d));
-  std::vector<uint8_t> learned(static_cast<size_t>(n));
-  double* to = prior.data();
-  for (int64_t i = 0; i < d; ++i)
-    for (int64_t j = full ? i : 0; j < (full ? d : 1); ++j) *to++ = precision.data()[full ? i * d + j : i];
+  const int64_t size = full ? packed_start[1] : d;
+  static thread_local std::vector<double> packed;   // prior, then posterior
+  static thread_local std::vector<uint8_t> learned;
+  if (full && static_cast<int64_t>(packed.size()) < 2 * size) packed.resize(static_cast<size_t>(2 * size));
+  if (static_cast<int64_t>(learned.size()) < n) learned.resize(static_cast<size_t>(n));
+  double* to = packed.data();
+  for (int64_t i = 0; full && i < d; to += d - i, ++i)
+    std::copy(precision.data() + i * d + i, precision.data() + (i + 1) * d, to);
   UpdateJob job;
   job.rows.dense = x.data();
   job.rows.columns = d;
@@ -419,10 +445,13 @@ nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig,
   job.y = y.data();
   job.weight = weight ? weight->data() : nullptr;
   job.offset = offset ? offset->data() : nullptr;
-  job.prior = Blocks{1, nullptr, start, packed_start, const_cast<double*>(mean.data()), prior.data(), full, false};
-  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), posterior.data(), full, false};
-  job.outcome = outcome;
-  job.method = method;
+  double* const prior = full ? packed.data() : const_cast<double*>(precision.data());
+  double* const posterior = full ? packed.data() + size : new_precision.data();
+  job.prior = Blocks{1, nullptr, start, packed_start, const_cast<double*>(mean.data()), prior, full, false};
+  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), posterior, full, false};
+  job.outcome = as_int(outcome);
+  job.method = as_int(method);
+  require(job.outcome >= 0 && job.outcome <= 2 && job.method >= 0 && job.method <= 3, "unknown outcome or method");
   job.tolerance = tolerance;
   job.max_steps = max_steps;
   int8_t status = 0;
@@ -431,14 +460,13 @@ nb::tuple update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig,
   job.steps = &steps;
   job.row_learned = learned.data();
   NEARLINE_DISPATCH(run_update, job, 0, 1);
-  if (!full) return nb::make_tuple(own(std::move(new_mean)), own(std::move(posterior)), static_cast<int>(status));
-  auto* square = new std::vector<double>(static_cast<size_t>(d * d));
-  nb::capsule owner(square, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
-  const double* from = posterior.data();
-  for (int64_t i = 0; i < d; ++i)
-    for (int64_t j = i; j < d; ++j) (*square)[static_cast<size_t>(i * d + j)] = (*square)[static_cast<size_t>(j * d + i)] = *from++;
-  nb::ndarray<nb::numpy, double, nb::ndim<2>> matrix(square->data(), {static_cast<size_t>(d), static_cast<size_t>(d)}, owner);
-  return nb::make_tuple(own(std::move(new_mean)), nb::cast(matrix), static_cast<int>(status));
+  double* const square = new_precision.data();
+  const double* from = posterior;
+  for (int64_t i = 0; full && i < d; from += d - i, ++i) {
+    std::copy(from, from + (d - i), square + i * d + i);
+    for (int64_t j = i + 1; j < d; ++j) square[j * d + i] = from[j - i];
+  }
+  return status;
 }
 
 }  // namespace
@@ -447,8 +475,9 @@ NB_MODULE(_posterior, module) {
   module.attr("CHUNKS") = kChunks;
   module.def("update", &update);
   module.def("update_one", &update_one, nb::arg("mean"), nb::arg("precision"), nb::arg("x"), nb::arg("y"),
-             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("outcome"), nb::arg("method"),
-             nb::arg("tolerance"), nb::arg("max_steps"));
+             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("new_mean").noconvert(),
+             nb::arg("new_precision").noconvert(), nb::arg("outcome"), nb::arg("method"), nb::arg("tolerance"),
+             nb::arg("max_steps"));
   module.def("score", &score);
   module.def("moments", &moments);
   module.def("complete", &complete);

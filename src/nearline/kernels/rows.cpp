@@ -10,8 +10,6 @@
 // instructions; four independent sums in `dot` are enough to hide the latency of the gathers.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/pair.h>
-#include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <atomic>
@@ -23,7 +21,6 @@
 #include <string>
 #include <system_error>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 namespace nb = nanobind;
@@ -50,14 +47,14 @@ struct RowLoss {
   double loss, slope, curvature;
 };
 
-// With e = exp(-|eta|) nothing overflows, and both m = P(1) and 1 - m keep full relative precision.
+// With e = exp(-|eta|) nothing overflows, and both m = P(1) and 1 - m keep full relative precision. Without branches:
+// the sign of eta cannot be predicted, and a wrong guess would stall the reads of the rows to come.
 inline RowLoss bernoulli(double y, double eta) {
   const double e = std::exp(-std::fabs(eta));
-  const double large = 1.0 / (1.0 + e), small = e / (1.0 + e);
-  const double yes = eta >= 0.0 ? large : small, no = eta >= 0.0 ? small : large;
-  // log(1 + exp(eta)) - y eta, with the large terms cancelled before they are added.
-  const double linear = eta >= 0.0 ? (1.0 - y) * eta : -y * eta;
-  return {linear + std::log1p(e), (1.0 - y) * yes - y * no, large * small};
+  const double share[2] = {e / (1.0 + e), 1.0 / (1.0 + e)};
+  const int positive = eta >= 0.0;
+  const double slope = (1.0 - y) * share[positive] - y * share[1 - positive];
+  return {std::max(eta, 0.0) - y * eta + std::log1p(e), slope, share[0] * share[1]};
 }
 
 inline RowLoss normal(double y, double eta) {
@@ -199,7 +196,7 @@ class Rows {
       nb::gil_scoped_release released;
       with_values([&](const auto* value) {
         const double *o = offset.data(), *target = y.data(), *w = weight.data();
-        gather_and_scatter(coefficients, gradient.get(), threads, [&](std::int64_t chunk, std::int64_t i, double* pairs) {
+        const auto one_row = [&](std::int64_t chunk, std::int64_t i, double* pairs) {
           const std::int64_t from = start_[i], count = start_[i + 1] - from;
           eta[i] = o[i] + dot<2>(column_ + from, value + from, count, pairs);
           const RowLoss row = row_loss(static_cast<Outcome>(outcome), target[i], eta[i]);
@@ -208,7 +205,8 @@ class Rows {
           if (!counts) return;
           sums[static_cast<std::size_t>(chunk)].add(w[i] * row.loss);
           scatter<2>(column_ + from, value + from, count, w[i] * row.slope, pairs + 1);
-        });
+        };
+        gather_and_scatter(coefficients, gradient.get(), threads, one_row);
       });
     }
     Sum total;

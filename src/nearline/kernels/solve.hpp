@@ -56,6 +56,7 @@ class Workspace {
     return reinterpret_cast<double*>((address + 63) & ~uintptr_t{63});
   }
   Vector<int32_t> position;    // column -> place in the entity's block
+  Vector<uint64_t> touched;    // one bit a place in the block
   Vector<int32_t> compact;     // place in the block -> place among the touched columns
   Vector<int32_t> place;       // and back
   Vector<int64_t> row;         // rows that can be learned
@@ -306,12 +307,12 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
 // The most that the rows may outweigh the prior in the dual form.
 constexpr double kMostDual = 1e6;
 
-// Whitened rows Z = P^-1/2 X' [mp][np] (upper factor left in kHessian if P is a matrix).
+// Whitened rows Z = P^-1/2 X' [mp][np]. P's upper factor is left in kHessian, or P^-1/2 in kPs if P is diagonal.
 inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
   std::fill(z, z + e.mp * e.np, 0.0);
-  for (int64_t i = 0; i < e.n; ++i)
-    for (int64_t j = 0; j < e.m; ++j) z[j * e.np + i] = e.x[i * e.mp + j];
   if (e.full) {
+    for (int64_t j = 0; j < e.m; ++j)
+      for (int64_t i = 0; i < e.n; ++i) z[j * e.np + i] = e.x[i * e.mp + j];
     double* u = ws.get(kHessian, e.mp * e.mp);
     double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
     std::copy(e.prior, e.prior + e.mp * e.mp, u);
@@ -319,11 +320,62 @@ inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
     solve_transposed_many(u, e.mp, z, e.np, panel);
     return true;
   }
-  for (int64_t j = 0; j < e.m; ++j) {
-    if (!(e.prior[j] > 0.0)) return false;
-    const double scale = 1.0 / std::sqrt(e.prior[j]);
-    for (int64_t i = 0; i < e.np; ++i) z[j * e.np + i] *= scale;
+  double* scale = ws.get(kPs, e.mp);
+  bool positive = true;
+  for (int64_t j = 0; j < e.mp; ++j) positive &= e.prior[j] > 0.0;
+  if (!positive) return false;
+  for (int64_t j = 0; j < e.mp; ++j) scale[j] = 1.0 / std::sqrt(e.prior[j]);
+  if (e.x) {
+    for (int64_t i = 0; i < e.n; ++i)
+      for (int64_t j = 0; j < e.m; ++j) z[j * e.np + i] = e.x[i * e.mp + j] * scale[j];
+    return true;
   }
+  for (int64_t i = 0; i < e.n; ++i)
+    for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+      z[e.sparse_column[k] * e.np + i] += e.sparse_value[k] * scale[e.sparse_column[k]];
+  return true;
+}
+
+// u <- P^-1 X' a.
+inline void whiten_back(const Entity& e, Workspace& ws, const double* z, const double* a, double* u) {
+  std::fill(u, u + e.mp, 0.0);
+  if (e.full) {
+    for (int64_t j = 0; j < e.m; ++j) u[j] = dot(z + j * e.np, a, e.np);
+    return solve_upper(ws.get(kHessian, e.mp * e.mp), e.mp, u);
+  }
+  if (e.x) {
+    for (int64_t i = 0; i < e.n; ++i) add_scaled(u, a[i], e.x + i * e.mp, e.mp);
+  } else {
+    for (int64_t i = 0; i < e.n; ++i)
+      for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+        u[e.sparse_column[k]] += a[i] * e.sparse_value[k];
+  }
+  const double* scale = ws.get(kPs, e.mp);
+  for (int64_t j = 0; j < e.mp; ++j) u[j] *= scale[j] * scale[j];
+}
+
+// The Newton direction `delta` in a, and q = G delta. `root` is C^1/2 and `rest` what solve_dual calls r - a.
+inline bool dual_direction(const Entity& e, Workspace& ws, const double* gram, const double* root, const double* rest,
+                           double* delta, double* q) {
+  if (e.n == 1) {
+    std::fill(delta, delta + e.np, 0.0);
+    std::fill(q, q + e.np, 0.0);
+    delta[0] = rest[0] / (1.0 + root[0] * root[0] * gram[0]);
+    q[0] = gram[0] * delta[0];
+    return true;
+  }
+  double *b = ws.get(kDualB, e.np * e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
+  for (int64_t i = 0; i < e.np; ++i) {
+    for (int64_t j = i / kBlock * kBlock; j < e.np; j += kWidth)
+      store(b + i * e.np + j, splat(root[i]) * load(gram + i * e.np + j) * load(root + j));
+    b[i * e.np + i] += 1.0;
+  }
+  if (!cholesky(b, e.np, ws.get(kPanel, kBlock * std::max(e.np, e.mp)))) return false;
+  for (int64_t i = 0; i < e.np; ++i) u[i] = rest[i] / root[i];
+  solve_transposed(b, e.np, u);
+  solve_upper(b, e.np, u);
+  for (int64_t i = 0; i < e.np; ++i) delta[i] = root[i] * u[i];
+  multiply_symmetric(gram, e.np, delta, q);
   return true;
 }
 
@@ -332,7 +384,7 @@ inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
 // nothing cancels. Where the rows outweigh the prior by far (C G large) b = m + P^-1 X' a itself cancels, and the
 // answer is kNotConverged: the primal form is for these. kNotPositiveDefinite is said of the prior alone.
 inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_steps) {
-  double *z = ws.get(kXt, e.mp * e.np), *gram = ws.get(kGram, e.np * e.np), *b = ws.get(kDualB, e.np * e.np);
+  double *z = ws.get(kXt, e.mp * e.np), *gram = ws.get(kGram, e.np * e.np);
   double *eta = ws.get(kEta, e.np), *eta_try = ws.get(kEtaTry, e.np), *r = ws.get(kResidual, e.np);
   double *a = ws.get(kA, e.np), *delta = ws.get(kDelta, e.np), *q = ws.get(kQ, e.np);
   double *root = ws.get(kT1, e.np), *rest = ws.get(kT2, e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
@@ -340,13 +392,17 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
   std::fill(gram, gram + e.np * e.np, 0.0);
   double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
   add_gram(gram, e.np, z, e.mp, nullptr, panel);
-  DenseRows::multiply(e, e.prior_mean, eta);
+  const auto multiply = [&](const double* v, double* out) {
+    if (e.x) DenseRows::multiply(e, v, out);
+    else SparseRows::multiply(e, v, out);
+  };
+  multiply(e.prior_mean, eta);
   for (int64_t i = 0; i < e.np; ++i) {
     eta[i] += e.o[i];
     a[i] = 0.0;
   }
   if (e.start) {   // at the optimum a is the residual
-    DenseRows::multiply(e, e.start, eta_try);
+    multiply(e.start, eta_try);
     for (int64_t i = 0; i < e.np; ++i) eta_try[i] += e.o[i];
     row_terms(e, eta_try, a, e.curvature);
     multiply_symmetric(gram, e.np, a, q);
@@ -361,17 +417,7 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
       root[i] = std::sqrt(std::max(e.curvature[i], 1e-200));   // only a direction: never divide by zero
       rest[i] = r[i] - a[i];
     }
-    for (int64_t i = 0; i < e.np; ++i) {
-      for (int64_t j = i / kBlock * kBlock; j < e.np; j += kWidth)
-        store(b + i * e.np + j, splat(root[i]) * load(gram + i * e.np + j) * load(root + j));
-      b[i * e.np + i] += 1.0;
-    }
-    if (!cholesky(b, e.np, panel)) return kNotConverged;
-    for (int64_t i = 0; i < e.np; ++i) u[i] = rest[i] / root[i];
-    solve_transposed(b, e.np, u);
-    solve_upper(b, e.np, u);
-    for (int64_t i = 0; i < e.np; ++i) delta[i] = root[i] * u[i];
-    multiply_symmetric(gram, e.np, delta, q);
+    if (!dual_direction(e, ws, gram, root, rest, delta, q)) return kNotConverged;
     const auto slope = [&](double t) {
       for (int64_t i = 0; i < e.np; ++i) eta_try[i] = eta[i] + t * q[i];
       row_terms(e, eta_try, r, e.curvature);
@@ -393,10 +439,7 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
   }
   e.steps -= 1;
   if (status != kLearned) return status;
-  std::fill(u, u + e.mp, 0.0);
-  for (int64_t j = 0; j < e.m; ++j) u[j] = dot(z + j * e.np, a, e.np);
-  if (e.full) solve_upper(ws.get(kHessian, e.mp * e.mp), e.mp, u);
-  else for (int64_t j = 0; j < e.m; ++j) u[j] /= std::sqrt(e.prior[j]);
+  whiten_back(e, ws, z, a, u);
   for (int64_t j = 0; j < e.mp; ++j) e.mean[j] = e.prior_mean[j] + u[j];
   return status;
 }

@@ -37,9 +37,9 @@ class EntityColumn:
             raise DataError(
                 f"entity codes: expected int32[n], got {self.codes.dtype}{list(self.codes.shape)}"
             )
-        lowest, highest = int(self.codes.min(initial=MISSING)), int(self.codes.max(initial=MISSING))
-        if lowest < MISSING or highest >= len(self.names):
-            raise DataError(f"entity codes: expected -1 to {len(self.names) - 1}, got {lowest} to {highest}")
+        outside = self.codes[(self.codes < MISSING) | (self.codes >= len(self.names))]
+        if len(outside):
+            raise DataError(f"entity codes: expected -1 to {len(self.names) - 1}, got {outside[0]}")
         if self.names.null_count or len(self.names.unique()) != len(self.names):
             raise DataError("entity names: expected unique names without nulls")
 

@@ -46,13 +46,15 @@ class Scores:
 class GameModel:
     """A generalized additive mixed-effect model (Zhang et al., KDD 2016).
 
-    `noise_variance` is that of a Normal response, 1 otherwise.
+    `noise_variance` is that of a Normal response, 1 otherwise; `learned_weight` the sum of the weights of all rows
+    learned, 0 where it is not known.
     """
 
     outcome: Outcome
     fixed: FixedCoefficients
     random: tuple[RandomEffect, ...] = ()
     noise_variance: float = 1.0
+    learned_weight: float = 0.0
 
     def __post_init__(self) -> None:
         names = [effect.name for effect in self.random]

@@ -85,6 +85,7 @@ def _write(model: GameModel, folder: Path, metadata: Mapping[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "outcome": model.outcome.name.lower(),
         "noise_variance": model.noise_variance,
+        "learned_weight": model.learned_weight,
         "fixed": {"bags": list(model.fixed.bags)},
         "random": [_description(effect) for effect in model.random],
         "training": dict(metadata),
@@ -139,11 +140,12 @@ def _means(effect: RandomEffect) -> Floats:
         evidence, effect.prior, (start, np.tile(np.arange(columns, dtype=np.int32), effect.entities))
     )
     entity = np.repeat(np.arange(effect.entities), np.diff(evidence.start))
-    return whole.mean[entity * columns + evidence.column]
+    return np.asarray(whole.mean[entity * columns + evidence.column], dtype=np.float64)
 
 
 def _lists(start: Ints, values: np.ndarray[Any, Any]) -> ArrowArray:
-    return pa.LargeListArray.from_arrays(pa.array(start), pa.array(values))
+    offsets: ArrowArray = pa.array(start)
+    return pa.LargeListArray.from_arrays(offsets, pa.array(values))
 
 
 def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
@@ -163,7 +165,8 @@ def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
             _read_effect(folder, number, entry) for number, entry in enumerate(description["random"])
         )
         outcome = Outcome[description["outcome"].upper()]
-        model = GameModel(outcome, part, random, float(description["noise_variance"]))
+        weight = float(description.get("learned_weight", 0.0))
+        model = GameModel(outcome, part, random, float(description["noise_variance"]), weight)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise ModelError(f"{folder}: the model is damaged or incomplete: {error}") from error
     return model, dict(description["training"])
@@ -191,7 +194,7 @@ def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomE
     entities = pq.read_table(folder / f"effect-{number}-entities.parquet")
     full = entry["precision"] == "full"
     mean = _numbers(columns, "prior_mean")
-    stored = columns.column("prior_precision").combine_chunks()
+    stored = _one_chunk(columns, "prior_precision")
     if entry["prior"] == "full":
         precision = np.array(stored.flatten(), dtype=np.float64).reshape(len(mean), len(mean))
     else:

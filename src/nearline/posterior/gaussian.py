@@ -24,8 +24,8 @@ class Gaussian:
     precision: Floats
 
     def __post_init__(self) -> None:
-        d = self.mean.shape[0] if self.mean.ndim == 1 else -1
-        if self.precision.shape not in {(d, d), (d,)}:
+        shape = self.mean.shape
+        if len(shape) != 1 or self.precision.shape not in (shape, shape * 2):
             raise DataError(
                 f"a belief needs a mean [d] and a precision [d, d] or [d], "
                 f"got shapes {self.mean.shape} and {self.precision.shape}"

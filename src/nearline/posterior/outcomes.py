@@ -61,7 +61,8 @@ def curvature(outcome: Outcome, eta: Floats) -> Floats:
     """Return the second derivative of the loss in `eta`."""
     match outcome:
         case Outcome.BERNOULLI:
-            return np.asarray(expit(eta) * expit(-eta), dtype=np.float64)
+            rarer = expit(-np.abs(eta))  # the probability of the less likely response: exact however small
+            return np.asarray(rarer * (1.0 - rarer), dtype=np.float64)
         case Outcome.NORMAL:
             return np.ones_like(eta)
         case Outcome.POISSON:
@@ -72,7 +73,8 @@ def slope_of_curvature(outcome: Outcome, eta: Floats) -> Floats:
     """Return the third derivative of the loss in `eta`."""
     match outcome:
         case Outcome.BERNOULLI:
-            return curvature(outcome, eta) * (1.0 - 2.0 * mean(outcome, eta))
+            rarer = expit(-np.abs(eta))
+            return np.asarray(-np.sign(eta) * rarer * (1.0 - rarer) * (1.0 - 2.0 * rarer), dtype=np.float64)
         case Outcome.NORMAL:
             return np.zeros_like(eta)
         case Outcome.POISSON:

@@ -32,6 +32,7 @@ from nearline.posterior.update import Labels
 
 FULL_COLUMNS = 64
 _SMALLEST_VARIANCE = 1e-8
+RELAXATION = 1.8
 
 
 @final
@@ -112,24 +113,36 @@ def _mirror(upper: Floats) -> Floats:
     return np.triu(upper) + np.triu(upper, 1).T
 
 
-def initial_prior(rows: FeatureRows) -> Gaussian:
-    """A start for the estimate: mean 0, variance 1 / 2 for a feature of unit size; full up to FULL_COLUMNS."""
+def initial_prior(rows: FeatureRows, weight: Floats | None = None) -> Gaussian:
+    """A start for the estimate: mean 0, variance 1 / 2 for a feature of unit size; full up to FULL_COLUMNS.
+
+    The size of a feature is its mean square over the rows that have it; `weight` float64[rows], 1 if None.
+    """
+    weight = np.ones(rows.count) if weight is None else weight
     if rows.is_sparse:
-        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have both
-        total = np.bincount(rows.indices, rows.values**2, minlength=rows.columns)
-        used = np.bincount(rows.indices, minlength=rows.columns)
+        assert rows.values is not None and rows.indices is not None  # noqa: S101, PT018 - sparse rows have these
+        assert rows.indptr is not None  # noqa: S101
+        of_entry = np.repeat(weight, np.diff(rows.indptr))
+        total = np.bincount(rows.indices, of_entry * rows.values**2, minlength=rows.columns)
+        used = np.bincount(rows.indices, of_entry, minlength=rows.columns)
     else:
         dense = rows.dense if rows.dense is not None else rows.dense32
         assert dense is not None  # noqa: S101
-        total = np.einsum("ij,ij->j", dense, dense, dtype=np.float64)
-        used = np.full(rows.columns, rows.count)
-    size = np.where(total > 0.0, total / np.maximum(used, 1), 1.0)
+        total = np.einsum("i,ij,ij->j", weight, dense, dense, dtype=np.float64)
+        used = np.full(rows.columns, weight.sum())
+    size = np.divide(total, used, out=np.ones(rows.columns), where=total > 0.0)
     precision = 2.0 * size
     return Gaussian(np.zeros(rows.columns), np.diag(precision) if rows.columns <= FULL_COLUMNS else precision)
 
 
-def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool) -> Gaussian:
-    """One step of the fixed-point iteration: the prior that the beliefs fitted under `prior` call for."""
+def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool, relaxation: float = RELAXATION) -> Gaussian:
+    """Take one step of the fixed-point iteration: to the prior that the beliefs fitted under `prior` call for.
+
+    The step from S to the covariance T called for is lengthened along the geodesic between them,
+    S^1/2 (S^-1/2 T S^-1/2)^r S^1/2 with r the `relaxation`, where T is within a factor of 4 of S: fixed points are
+    the same, and EM steps, which fall short, are about halved in number. Stable for r < 2, as EM's own rate is
+    between 0 and 1 (over-relaxation: Salakhutdinov and Roweis 2003).
+    """
     seen = m.count > 0.0
     if not np.any(seen):
         return prior
@@ -140,14 +153,24 @@ def maximise(m: Moments, prior: Gaussian, *, estimate_mean: bool) -> Gaussian:
         diagonal = m.covariance if m.covariance.ndim == 1 else np.diag(m.covariance)
         squares = m.square if m.square.ndim == 1 else np.diag(m.square)
         variance = np.maximum((diagonal + squares) / count - moved**2, _SMALLEST_VARIANCE)
-        return Gaussian(mean, np.where(seen, 1.0 / variance, prior.precision))
+        ratio = _lengthened(variance * prior.precision, relaxation)
+        return Gaussian(mean, np.where(seen, prior.precision / ratio, prior.precision))
     # Entities without the column would add the prior's own moments: whole blocks have none such.
     covariance = (m.covariance + m.square) / count[0] - np.outer(moved, moved)
-    return Gaussian(mean, _inverse(covariance))
+    return Gaussian(mean, _lengthened_inverse(prior.precision, covariance, relaxation))
 
 
-def _inverse(covariance: Floats) -> Floats:
-    """Inverse of a symmetric matrix whose eigenvalues are held above the smallest variance."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2.0)
-    inverse = (vectors / np.maximum(values, _SMALLEST_VARIANCE)) @ vectors.T
+def _lengthened(ratio: Floats, relaxation: float) -> Floats:
+    near = (ratio > 0.25) & (ratio < 4.0)
+    return np.where(near, ratio**relaxation, np.maximum(ratio, 1e-6))
+
+
+def _lengthened_inverse(precision: Floats, covariance: Floats, relaxation: float) -> Floats:
+    """Inverse of the lengthened step to `covariance`, its eigenvalues held above the smallest variance."""
+    upper = np.linalg.cholesky(precision).T  # precision = U' U: U covariance U' is the ratio
+    values, vectors = np.linalg.eigh(upper @ ((covariance + covariance.T) / 2.0) @ upper.T)
+    inner = (vectors / _lengthened(np.maximum(values, 1e-6), relaxation)) @ vectors.T
+    inverse = upper.T @ inner @ upper
+    values, vectors = np.linalg.eigh((inverse + inverse.T) / 2.0)
+    inverse = (vectors * np.minimum(values, 1.0 / _SMALLEST_VARIANCE)) @ vectors.T
     return np.asarray((inverse + inverse.T) / 2.0, dtype=np.float64)

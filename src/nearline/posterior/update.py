@@ -48,6 +48,9 @@ class Status(IntEnum):
     FEATURE_OUTSIDE_BLOCK = 5
 
 
+_STATUSES = tuple(Status)
+
+
 @final
 class Method(IntEnum):
     """Which form of Newton's method solves an entity; all reach the same optimum."""
@@ -178,19 +181,22 @@ def update_one(
     """Update one belief over d columns by rows `features` [n, d]; on failure the belief comes back unchanged."""
     if not isinstance(features, np.ndarray):
         return _update_one_sparse(belief, features, y, outcome, weight, offset, method, tolerance)
-    mean, precision, status = _posterior.update_one(
+    mean, precision = np.empty(belief.mean.shape), np.empty(belief.precision.shape)
+    status = _posterior.update_one(
         belief.mean,
         belief.precision,
         np.asarray(features, np.float64),
         y,
         weight,
         offset,
+        mean,
+        precision,
         outcome,
         method,
         tolerance,
         MAX_STEPS,
     )
-    return (Gaussian(mean, precision) if status == Status.LEARNED else belief), Status(status)
+    return (belief if status else Gaussian(mean, precision)), _STATUSES[status]
 
 
 def _update_one_sparse(

@@ -1,0 +1,92 @@
+"""The same update by other libraries, through their public classes and on data they have already indexed."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from bayesianbandits import BayesianGLM, LaplaceApproximator
+from linkedin.learner.ds.indexed_dataset import IndexedDataset
+from linkedin.learner.ds.indexed_model import IndexedModel
+from linkedin.learner.prediction.hessian_type import HessianType
+from linkedin.learner.prediction.trainer_sequential_bayesian_logistic_loss_with_l2 import (
+    TrainerSequentialBayesianLogisticLossWithL2,
+)
+from scipy.sparse import csc_matrix, csr_matrix
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.problems import Stream
+from nearline.arrays import Floats
+
+# lambda-learner passes scipy's L-BFGS an argument that scipy has since announced to remove.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(linkedin|scipy)\..*")
+warnings.filterwarnings("ignore", message=".*`disp` and `iprint`.*")
+
+Update = Callable[[int], Floats]
+
+
+def lambda_learner(stream: Stream, entities: int) -> Update:
+    """Mean of entity e by lambda-learner, with its own settings and without its lookup of feature names.
+
+    delta is 1: the belief is the prior as it stands, and the penalty has no weight.
+    """
+    prepared = []
+    for e in range(entities):
+        x, y = stream.batch(e)
+        belief = stream.prior.belief(e)
+        precision = csc_matrix(np.diag(belief.precision) if belief.is_diagonal else belief.precision)
+        data = IndexedDataset(csr_matrix(x), 2.0 * y - 1.0, np.ones(len(y)), np.zeros(len(y)))
+        prepared.append((data, IndexedModel(belief.mean, precision)))
+    kind = HessianType.FULL if stream.prior.full else HessianType.DIAGONAL
+
+    def update(e: int) -> Floats:
+        data, model = prepared[e]
+        trainer = TrainerSequentialBayesianLogisticLossWithL2(
+            training_data=data, initial_model=model, hessian_type=kind, penalty=1.0, delta=1.0
+        )
+        learned: Any = trainer.train()[0]
+        return np.asarray(learned.theta, dtype=np.float64)
+
+    return update
+
+
+def bayesian_bandits(stream: Stream, entities: int) -> Update:
+    """Mean of entity e by bayesianbandits' BayesianGLM: Newton on LAPACK to a step under 1e-5."""
+    prepared = []
+    for e in range(entities):
+        x, y = stream.batch(e)
+        belief = stream.prior.belief(e)
+        model = BayesianGLM(1.0, link="logit", approximator=LaplaceApproximator(n_iter=50, tol=1e-5))
+        model.fit(x, y)
+        prepared.append((model, x, y, belief))
+
+    def update(e: int) -> Floats:
+        model, x, y, belief = prepared[e]
+        model.coef_, model.cov_inv_ = belief.mean, belief.precision
+        model.partial_fit(x, y)
+        return np.asarray(model.coef_, dtype=np.float64)
+
+    return update
+
+
+def scikit_learn(stream: Stream, entities: int) -> Update:
+    """Coefficients of entity e by scikit-learn's LogisticRegression (L-BFGS), warm from the belief's mean.
+
+    It knows no prior but a centred ridge: the cost is comparable, the problem is not the same.
+    """
+    prepared = []
+    for e in range(entities):
+        x, y = stream.batch(e)
+        y = y.copy()
+        y[0] = 1.0 - y[1]  # it refuses a batch of one class
+        model = LogisticRegression(C=4.0, fit_intercept=False, warm_start=True)
+        model.fit(x, y)
+        prepared.append((model, x, y, stream.prior.belief(e).mean[None, :]))
+
+    def update(e: int) -> Floats:
+        model, x, y, mean = prepared[e]
+        model.coef_ = mean.copy()
+        model.fit(x, y)
+        return np.asarray(model.coef_[0], dtype=np.float64)
+
+    return update

@@ -1,0 +1,111 @@
+"""`nearline inspect`: what a model believes about one entity, and where each belief comes from."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow.compute as pc
+import typer
+from rich.table import Table
+
+from nearline.cli.console import Output
+from nearline.cli.train import AsJson
+from nearline.errors import ModelError
+from nearline.evaluate.describe import feature_labels
+from nearline.model.effects import RandomEffect
+from nearline.model.saved import load_model
+
+
+def inspect_command(
+    model: Annotated[Path, typer.Argument(help="The model: a folder.", show_default=False)],
+    entity: Annotated[str, typer.Argument(help="The entity's name.", show_default=False)],
+    effect: Annotated[str | None, typer.Option(help="Look in this random effect alone.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Coefficients to show, strongest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show an entity's coefficients with their uncertainty, strongest first, and where they come from."""
+    output = Output(as_json=as_json)
+    game, metadata = load_model(model)
+    effects = game.random if effect is None else (game.effect(effect),)
+    found = [one for one in effects if pc.index(one.names, entity).as_py() >= 0]
+    if not found:
+        looked = (
+            ", ".join(f"{one.name} ({one.entities:,} entities)" for one in effects) or "no random effects"
+        )
+        raise ModelError(f"no entity {entity!r} in {looked}: it is served by the population prior")
+    documents = [_describe(one, entity, top) for one in found]
+    for document in documents:
+        _show(document, output)
+    output.line(f"trained on {metadata.get('rows', 'an unknown number of'):,} rows: {model}")
+    output.result({"model": str(model), "entity": entity, "effects": documents})
+
+
+def _describe(effect: RandomEffect, entity: str, top: int) -> dict[str, Any]:
+    belief, columns = effect.belief(entity)
+    place = pc.index(effect.names, entity).as_py()
+    touched = set(effect.evidence.columns_of(place).tolist())
+    labels = feature_labels(effect.registry)
+    bags = effect.registry.to_table().column("bag").to_pylist()
+    std, prior_std = belief.std, effect.prior.std
+    coefficients: list[dict[str, Any]] = [
+        {
+            "bag": bags[j],
+            "feature": labels[j],
+            "mean": float(belief.mean[i]),
+            "std": float(std[i]),
+            "prior_mean": float(effect.prior.mean[j]),
+            "prior_std": float(prior_std[j]),
+            "from": "own rows and population prior" if j in touched else "population prior",
+        }
+        for i, j in enumerate(map(int, columns))
+    ]
+    coefficients.sort(key=lambda row: -abs(row["mean"] - row["prior_mean"]) / row["std"])
+    return {
+        "effect": effect.name,
+        "kind": effect.kind,
+        "entity": entity,
+        "rows_learned": int(effect.row_count[place]),
+        "coefficients": coefficients[:top],
+        "more": max(0, len(coefficients) - top),
+        "information_nats": _information(effect, entity),
+    }
+
+
+def _information(effect: RandomEffect, entity: str) -> float:
+    """How much the entity's rows taught: half the log ratio of posterior to prior precision, in nats."""
+    belief, columns = effect.belief(entity)
+    if belief.is_diagonal:
+        prior = effect.prior.precision[columns]
+        return float(0.5 * np.sum(np.log(belief.precision / prior)))
+    _, posterior = np.linalg.slogdet(belief.precision)
+    prior_precision = effect.prior.precision
+    if effect.prior.is_diagonal:
+        prior_precision = np.diag(prior_precision[columns])
+    return float(0.5 * (posterior - np.linalg.slogdet(prior_precision)[1]))
+
+
+def _show(document: dict[str, Any], output: Output) -> None:
+    title = (
+        f"{document['effect']}: {document['kind']} {document['entity']}, {document['rows_learned']:,} rows learned, "
+        f"{document['information_nats']:.1f} nats"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("coefficient")
+    for column in ("mean", "std", "away from prior", "prior mean", "prior std"):
+        table.add_column(column, justify="right")
+    table.add_column("from")
+    for row in document["coefficients"]:
+        away = (row["mean"] - row["prior_mean"]) / row["std"] if row["std"] > 0 else math.nan
+        table.add_row(
+            row["feature"],
+            f"{row['mean']:+.3f}",
+            f"{row['std']:.3f}",
+            f"{away:+.1f} std",
+            f"{row['prior_mean']:+.3f}",
+            f"{row['prior_std']:.3f}",
+            row["from"],
+        )
+    output.table(table)
+    if document["more"]:
+        output.line(f"{document['more']} more coefficients; show them with --top")

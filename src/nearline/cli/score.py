@@ -1,0 +1,59 @@
+"""`nearline score`: a model and rows in, predictions out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import typer
+
+from nearline.batch.tables import examples_from_table
+from nearline.cli.console import Output, peak_memory_bytes
+from nearline.cli.train import AsJson, saved_config
+from nearline.errors import ConfigError
+from nearline.model.game import Scores
+from nearline.model.saved import load_model
+from nearline.wiring import pointed_at, table_and_mapping
+
+
+def score_command(
+    model: Annotated[Path, typer.Argument(help="The model: a folder.", show_default=False)],
+    data: Annotated[
+        Path, typer.Argument(help="Rows to score: a file, or a data set's directory.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="File for the predictions: .parquet or .csv, a row for each row.")
+    ] = Path("scores.parquet"),
+    as_json: AsJson = False,
+) -> None:
+    """Predict: mean response, its std, and what each effect contributes, for every row."""
+    if out.suffix not in {".parquet", ".csv"}:
+        raise ConfigError(f"--out: expected a file that ends in .parquet or .csv, got {out}")
+    output = Output(as_json=as_json)
+    game, metadata = load_model(model)
+    config, directory = pointed_at(saved_config(metadata, model), data)
+    table, mapping, source = table_and_mapping(config.data, directory)
+    examples = examples_from_table(table, mapping, source=source, labelled=False)
+    scores = game.score(examples)
+    _write(_scores_table(scores), out)
+    output.line(f"{len(examples):,} rows scored: {out}")
+    output.result({"rows": len(examples), "scores": str(out), "peak_memory_bytes": peak_memory_bytes()})
+
+
+def _scores_table(scores: Scores) -> pa.Table:
+    columns = {
+        "mean": scores.mean,
+        "std": scores.std,
+        "linear": scores.linear,
+        "linear_variance": scores.variance,
+    }
+    columns |= {f"contribution_{name}": values for name, values in scores.contributions.items()}
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    if path.suffix == ".csv":
+        pyarrow.csv.write_csv(table, path)
+    else:
+        pq.write_table(table, path)

@@ -1,0 +1,257 @@
+"""`nearline train` and `refit`: configuration and rows in, a model and its report out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from nearline.batch.descent import Training, fit_game
+from nearline.batch.settings import FixedSettings, TrainingSettings
+from nearline.cli.console import Output, Stopwatch, peak_memory_bytes
+from nearline.config import Config, parse_config, read_config
+from nearline.errors import ModelError
+from nearline.evaluate import curves
+from nearline.evaluate.catalogue import METRICS
+from nearline.evaluate.describe import describe_training, effect_distributions
+from nearline.evaluate.report import Reference, Report, Stage, write_report
+from nearline.evaluate.results import Evaluation
+from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
+from nearline.model.examples import Examples, split_random
+from nearline.model.game import GameModel
+from nearline.model.saved import load_model, save_model
+from nearline.wiring import checked, load_examples, pointed_at, training_settings
+
+ConfigPath = Annotated[Path, typer.Argument(help="The configuration, a TOML file.", show_default=False)]
+DataDirectory = Annotated[
+    Path | None, typer.Option("--data", help="Directory of the data; by default that of the configuration.")
+]
+ModelFolder = Annotated[
+    Path | None,
+    typer.Option("--model", help="Folder for the model; by default named after the configuration."),
+]
+ReportPath = Annotated[
+    Path | None, typer.Option("--report", help="File for the HTML report; by default beside the model.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for programs.")]
+
+
+def train_command(
+    config: ConfigPath,
+    data: DataDirectory = None,
+    model: ModelFolder = None,
+    report: ReportPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, judge it on rows held out, save it and write a report."""
+    output, watch = Output(as_json=as_json), Stopwatch()
+    settings = read_config(config)
+    folder = model or Path(config.stem + ".model")
+    with watch.step("read"):
+        examples = load_examples(settings.data, data or config.parent)
+    report = report or folder.with_suffix(".html")
+    output.result(train(settings, examples, folder, report, output, watch)[1])
+
+
+def train(
+    config: Config, examples: Examples, folder: Path, report: Path, output: Output, watch: Stopwatch
+) -> tuple[GameModel, dict[str, Any]]:
+    """Train as configured, write the model folder and, if rows are held out, the report; return both results."""
+    settings = training_settings(checked(config, examples))
+    stages: dict[str, tuple[StageRun, ...]] = {}
+    if config.evaluation.test_fraction > 0.0:
+        with watch.step("train and judge each stage"):
+            stages = _run_stages(config, examples, settings, output)
+    start = list(stages.values())[-1][0].training.model if stages else None
+    with watch.step("train on all rows"):
+        training = _fit(config, examples, settings, start)
+    metadata = {"config": config.model_dump(mode="json", exclude_defaults=True), "rows": len(examples)}
+    with watch.step("save"):
+        save_model(training.model, folder, metadata)
+    _warn(training, output)
+    document: dict[str, Any] = {
+        "model": str(folder),
+        "rows": len(examples),
+        "set_aside": training.rows_set_aside,
+    }
+    if stages:
+        with watch.step("judge"):
+            evaluation = _judge(config, stages)
+        summaries = tuple(stage_of(runs) for runs in stages.values())
+        with watch.step("report"):
+            page = _report(
+                config, stages, summaries, evaluation, training.model, len(examples), watch.seconds
+            )
+            write_report(report, page)
+        _show_stages(summaries, page.references, output)
+        document |= {"report": str(report), "stages": _stage_document(summaries)}
+        document |= {"evaluation": evaluation.to_dict()}
+    output.line(f"model: {folder}" + (f"   report: {report}" if stages else ""))
+    output.line("seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in watch.seconds.items()))
+    return training.model, document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()}
+
+
+def _run_stages(
+    config: Config, examples: Examples, settings: TrainingSettings, output: Output
+) -> dict[str, tuple[StageRun, ...]]:
+    seeds = config.evaluation.seeds
+    with output.progress("training", len(seeds) * (1 + len(settings.random))) as steps:
+        return run_stages(
+            examples,
+            settings,
+            test_fraction=config.evaluation.test_fraction,
+            seeds=seeds,
+            on_stage=lambda seed, stage: steps.done(f"seed {seed}: {stage}"),
+        )
+
+
+def _fit(config: Config, examples: Examples, settings: TrainingSettings, start: GameModel | None) -> Training:
+    if config.training.validation_fraction == 0.0:
+        return fit_game(examples, settings, start=start)
+    held_out, learned = split_random(examples, config.training.validation_fraction, config.training.seed)
+    return fit_game(learned, settings, start=start, validation=held_out)
+
+
+def _judge(config: Config, stages: Mapping[str, tuple[StageRun, ...]]) -> Evaluation:
+    """Judge the last stage with the first seed, beside the fixed effect alone."""
+    baseline, last = next(iter(stages.values()))[0], list(stages.values())[-1][0]
+    return judge(
+        last.training.model,
+        last.scores,
+        last.test,
+        baseline=baseline.scores.mean if len(stages) > 1 else None,
+        seed=last.seed,
+        resamples=config.evaluation.resamples,
+    )
+
+
+def _report(
+    config: Config,
+    stages: Mapping[str, tuple[StageRun, ...]],
+    summaries: tuple[Stage, ...],
+    evaluation: Evaluation,
+    model: GameModel,
+    rows: int,
+    seconds: Mapping[str, float],
+) -> Report:
+    last = list(stages.values())[-1][0]
+    references = tuple(
+        Reference(each.name, each.metric, each.values, each.source) for each in config.evaluation.references
+    )
+    share = config.evaluation.test_fraction
+    about = (
+        f"{rows:,} rows; {share:.0%} held out at random for each of {len(config.evaluation.seeds)} seeds. "
+        f"Intervals are of seed {last.seed}."
+    )
+    return Report(
+        config.title,
+        evaluation,
+        curves(last.test.response, last.scores.mean, last.test.weight, model.outcome),
+        summaries,
+        references,
+        effect_distributions(model),
+        describe_training(model, rows, seconds, peak_memory_bytes()),
+        about=about,
+    )
+
+
+def _warn(training: Training, output: Output) -> None:
+    for reason, count in training.rows_set_aside.items():
+        output.remark(f"warning: {count:,} rows set aside: {reason}")
+    for effect, failures in training.failures.items():
+        for status, count in failures.items():
+            output.remark(f"warning: {effect}: {count:,} entities keep the prior: {status.name.lower()}")
+
+
+def _show_stages(stages: tuple[Stage, ...], references: tuple[Reference, ...], output: Output) -> None:
+    table = Table(title="On rows held out: mean over seeds (± standard deviation)", title_justify="left")
+    table.add_column("stage")
+    names = [
+        name for name in ("auc", "log_loss", "rmse", "mae", "poisson_deviance") if name in stages[0].scores
+    ]
+    for name in names:
+        table.add_column(METRICS[name].label, justify="right")
+        for reference in references:
+            if reference.metric == name:
+                table.add_column(f"{reference.name} {METRICS[name].label}", justify="right")
+    for stage in stages:
+        cells = [stage.name]
+        for name in names:
+            values = stage.scores[name]
+            spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
+            cells.append(f"{fmean(values):.4f}{spread}")
+            for reference in references:
+                if reference.metric == name:
+                    known = reference.values.get(stage.name)
+                    cells.append("" if known is None else f"{known:.4f}")
+        table.add_row(*cells)
+    output.table(table)
+
+
+def _stage_document(stages: tuple[Stage, ...]) -> dict[str, Any]:
+    return {
+        stage.name: {
+            metric: {"mean": fmean(values), "values": list(values)} for metric, values in stage.scores.items()
+        }
+        for stage in stages
+    }
+
+
+def refit_command(
+    model: Annotated[Path, typer.Argument(help="The model to refit: a folder.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the new model; by default the old one's.")
+    ] = None,
+    level: Annotated[
+        int, typer.Option(min=1, max=2, help="1 refits everything, 2 the random effects alone.")
+    ] = 2,
+    keep: Annotated[
+        Literal["evidence", "nothing"],
+        typer.Option(help="Learn the rows on top of the model's evidence, or from the rows alone."),
+    ] = "evidence",
+    as_json: AsJson = False,
+) -> None:
+    """Learn new rows: last posterior as prior, for entities and features old and new."""
+    output, watch = Output(as_json=as_json), Stopwatch()
+    old, metadata = load_model(model)
+    config = saved_config(metadata, model)
+    with watch.step("read"):
+        config, directory = pointed_at(config, data)
+        examples = load_examples(config.data, directory)
+    settings = training_settings(checked(config, examples))
+    if level == 2:
+        settings = replace(settings, fixed=FixedSettings(settings.fixed.bags, settings.fixed.l2, locked=True))
+    with watch.step("refit"):
+        training = fit_game(examples, settings, start=old, incremental=keep == "evidence")
+    _warn(training, output)
+    folder = out or model
+    rows = int(metadata.get("rows", 0)) * (keep == "evidence") + len(examples)
+    save_model(training.model, folder, metadata | {"rows": rows})
+    sizes = {effect.name: effect.entities for effect in training.model.random}
+    output.line(f"model: {folder}   rows learned: {len(examples):,}   entities: {sizes}")
+    output.result(
+        {
+            "model": str(folder),
+            "level": level,
+            "rows": len(examples),
+            "entities": sizes,
+            "set_aside": training.rows_set_aside,
+            "seconds": watch.seconds,
+        }
+    )
+
+
+def saved_config(metadata: Mapping[str, Any], model: Path) -> Config:
+    """The configuration a model was trained with."""
+    if "config" not in metadata:
+        raise ModelError(
+            f"{model}: expected a model trained by `nearline train`: it says nothing of its columns"
+        )
+    return parse_config(metadata["config"], source=f"{model}/model.json")

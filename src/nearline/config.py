@@ -1,0 +1,162 @@
+"""TOML files -> checked configurations. Every error names the key by its path, what was expected and what was found."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nearline.errors import ConfigError
+
+Fraction: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
+Names: TypeAlias = tuple[str, ...]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@final
+class DataConfig(_Section):
+    """Where the rows are and what their columns mean.
+
+    Either `dataset` (a public data set nearline can read from its raw files) or `path` (Parquet, CSV, JSON lines);
+    relative paths are looked up in the directory given with --data, else beside the configuration.
+    """
+
+    dataset: str | None = None
+    path: str | None = None
+    response: str | None = None
+    response_above: float | None = None
+    weight: str | None = None
+    offset: str | None = None
+    time: str | None = None
+    time_unit: Literal["s", "ms"] = "ms"
+    entities: dict[str, str] = Field(default_factory=dict)
+    bags: dict[str, Names] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataConfig":
+        if (self.dataset is None) == (self.path is None):
+            raise ValueError("expected either dataset or path")
+        if self.path is not None and self.response is None:
+            raise ValueError("expected response, the name of the column to predict")
+        return self
+
+
+@final
+class FixedConfig(_Section):
+    """The shared model: a linear one over the features of `bags`, or the offset column alone if there are none."""
+
+    bags: Names = ()
+    l2: Annotated[float, Field(ge=0.0)] = 1.0
+    l1: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+@final
+class RandomConfig(_Section):
+    """A small model for each entity of a kind."""
+
+    entity: str
+    bags: Names = ()
+    prior_variance: Annotated[float, Field(gt=0.0)] | None = None
+    estimate_prior_mean: bool = False
+    precision: Literal["full", "diagonal"] = "full"
+    min_rows: Annotated[int, Field(ge=1)] = 1
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+
+
+@final
+class TrainingConfig(_Section):
+    """How the model is fitted. `threads` 0 takes all cores; results do not depend on it."""
+
+    sequence: Names | None = None
+    sweeps: Annotated[int, Field(ge=1)] = 10
+    tolerance: Annotated[float, Field(ge=0.0)] = 1e-4
+    prior_steps: Annotated[int, Field(ge=1)] = 5
+    validation_fraction: Fraction = 0.0
+    seed: int = 0
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+@final
+class ReferenceConfig(_Section):
+    """What another system scored, by the names of the stages ("fixed", then "+ NAME" of each random effect)."""
+
+    name: str
+    metric: str
+    source: str = ""
+    values: dict[str, float]
+
+
+@final
+class EvaluationConfig(_Section):
+    """How the model is judged: on a random share of the rows, held out once for each seed.
+
+    `test_fraction` 0 trains without judging. The model that is saved learns from all rows.
+    """
+
+    test_fraction: Fraction = 0.2
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    resamples: Annotated[int, Field(ge=10)] = 200
+    references: tuple[ReferenceConfig, ...] = ()
+
+
+@final
+class Config(_Section):
+    """A whole training configuration."""
+
+    title: str = "A GAME model"
+    outcome: Literal["bernoulli", "normal", "poisson"] = "bernoulli"
+    data: DataConfig
+    fixed_effect: FixedConfig = Field(default_factory=FixedConfig)
+    random_effects: dict[str, RandomConfig] = Field(default_factory=dict)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration file, or raise a `ConfigError` that names every key that is wrong."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: expected a configuration file, found none") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    return parse_config(content, source=str(path))
+
+
+def parse_config(content: dict[str, Any], *, source: str = "configuration") -> Config:
+    """Check a configuration that was read already."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(dict(fault)) for fault in error.errors(include_url=False)]
+        raise ConfigError("\n".join([f"{source}:", *(f"  {line}" for line in lines)])) from error
+
+
+def _explain(fault: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in fault["loc"]) or "(top)"
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: no such key{_suggestion(fault['loc'])}"
+    if fault["type"] == "missing":
+        return f"{path}: expected a value, found none"
+    expected = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = expected.removeprefix("expected ")
+    if isinstance(fault["input"], dict):
+        return f"{path}: expected {expected}"
+    return f"{path}: expected {expected}, got {fault['input']!r}"
+
+
+def _suggestion(location: tuple[str | int, ...]) -> str:
+    """The known key that looks most like the last part of the path."""
+    section: Any = Config
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part)) if hasattr(section, "model_fields") else None
+        section = {"random_effects": RandomConfig, "references": ReferenceConfig}.get(
+            str(part), field.annotation if field is not None else section
+        )
+    known = list(section.model_fields) if hasattr(section, "model_fields") else []
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}" if known else ""

@@ -1,0 +1,83 @@
+"""A trained model -> what its report says of it besides how well it predicts."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nearline.arrays import Floats
+from nearline.evaluate.report import EffectDistribution, FeatureWeight, PriorSummary, Training
+from nearline.model.effects import RandomEffect
+from nearline.model.features import ColumnRegistry
+from nearline.model.game import GameModel
+from nearline.posterior.evidence import complete
+from nearline.posterior.outcomes import Outcome
+
+STRONGEST = 20
+
+
+def describe_training(
+    model: GameModel, rows: int, seconds: Mapping[str, float], peak_memory_bytes: int | None
+) -> Training:
+    """Facts of a training run; `seconds` by step, in the order to show."""
+    return Training(
+        rows,
+        {effect.name: effect.entities for effect in model.random},
+        seconds,
+        peak_memory_bytes,
+        tuple(prior for effect in model.random for prior in _priors(effect)),
+        strongest_features(model, STRONGEST),
+    )
+
+
+def feature_labels(registry: ColumnRegistry) -> list[str]:
+    """The feature of each column, for people: its name, or "name = term"."""
+    table = registry.to_table()
+    names: list[str] = [str(name) for name in table.column("name").to_pylist()]
+    terms: list[str] = [str(term) for term in table.column("term").to_pylist()]
+    return [name if term == "" else f"{name} = {term}" for name, term in zip(names, terms, strict=True)]
+
+
+def strongest_features(model: GameModel, most: int) -> tuple[FeatureWeight, ...]:
+    """The coefficients of the fixed effect furthest from 0, at most `most`, the intercept left out."""
+    coefficients = model.fixed.coefficients
+    labels = feature_labels(model.fixed.registry)
+    order = np.argsort(-np.abs(coefficients), kind="stable")
+    chosen = [int(j) for j in order if j != 0 and coefficients[j] != 0.0][:most]
+    return tuple(FeatureWeight(labels[j], float(coefficients[j])) for j in chosen)
+
+
+def _priors(effect: RandomEffect) -> list[PriorSummary]:
+    std = effect.prior.std
+    order = np.argsort(-std, kind="stable")[:STRONGEST]
+    labels = feature_labels(effect.registry)
+    return [
+        PriorSummary(effect.name, labels[j], float(effect.prior.mean[j]), float(std[j]))
+        for j in map(int, order)
+    ]
+
+
+def effect_distributions(model: GameModel) -> tuple[EffectDistribution, ...]:
+    """Of each random effect: every entity's intercept, the spread that personalisation comes from."""
+    unit = {Outcome.BERNOULLI: "logit", Outcome.NORMAL: "unit of the response", Outcome.POISSON: "log rate"}
+    return tuple(
+        EffectDistribution(
+            effect.name, "intercept", _intercepts(effect), unit[model.outcome], float(effect.prior.std[0])
+        )
+        for effect in model.random
+        if effect.entities
+    )
+
+
+def _intercepts(effect: RandomEffect) -> Floats:
+    """Posterior mean of each entity's intercept, column 0, float64[entities]."""
+    evidence = effect.evidence
+    assert evidence.column is not None  # noqa: S101 - evidence always lists its columns
+    if effect.prior.is_diagonal:
+        beliefs = complete(evidence, effect.prior, (evidence.start, evidence.column))
+        has = np.diff(evidence.start) > 0
+        first = np.where(has, evidence.start[:-1], 0)
+        return np.where(has, np.append(beliefs.mean, 0.0)[first], effect.prior.mean[0])
+    columns = len(effect.prior.mean)
+    start = np.arange(effect.entities + 1, dtype=np.int64) * columns
+    column = np.tile(np.arange(columns, dtype=np.int32), effect.entities)
+    return complete(evidence, effect.prior, (start, column)).mean.reshape(-1, columns)[:, 0].copy()

@@ -1,0 +1,222 @@
+"""Documents that cannot rot: what the code has is in them, and what they show works."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import typer
+from pydantic import BaseModel
+
+from nearline import datasets, errors
+from nearline.cli.main import app, run
+from nearline.config import Config, parse_config
+from nearline.datasets.generated import generate
+from nearline.evaluate.catalogue import METRICS
+from nearline.posterior import Status
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
+    key=lambda page: page.relative_to(ROOT).as_posix(),
+)
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def text(*parts: str) -> str:
+    return ROOT.joinpath(*parts).read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [content for kind, content in found if kind == language]
+
+
+def keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every key of a configuration, as (path of its table, name)."""
+    for name, field in model.model_fields.items():
+        yield path, name
+        for section in sections(field.annotation):
+            yield from keys(section, (*path, name))
+
+
+def sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections(part)]
+
+
+def section_of(page: str, heading: str) -> str:
+    """The text under one heading, up to the next."""
+    found = re.search(rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"no heading {heading!r}"
+    return found.group(1)
+
+
+TABLES = {
+    (): "Top level",
+    ("data",): "`[data]`",
+    ("fixed_effect",): "`[fixed_effect]`",
+    ("random_effects",): "`[random_effects.NAME]`",
+    ("training",): "`[training]`",
+    ("evaluation",): "`[evaluation]`",
+    ("evaluation", "references"): "`[[evaluation.references]]`",
+}
+
+
+@pytest.mark.parametrize(("path", "name"), list(keys(Config)), ids=str)
+def test_every_configuration_key_is_documented_in_its_table(path: tuple[str, ...], name: str) -> None:
+    assert f"\n| `{name}` |" in section_of(text("docs/configuration.md"), TABLES[path])
+
+
+def test_no_configuration_key_is_documented_that_does_not_exist() -> None:
+    page = text("docs/configuration.md")
+    for path, heading in TABLES.items():
+        documented = set(re.findall(r"^\| `(\w+)` \|", section_of(page, heading), re.MULTILINE))
+        assert documented == {name for at, name in keys(Config) if at == path}, heading
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_and_option_is_documented(command: str) -> None:
+    section = section_of(text("docs/command-line.md"), f"`nearline {command}`")
+    for parameter in COMMANDS[command].params:
+        if isinstance(parameter, click.Argument):
+            assert parameter.name.upper() in section
+        for option in parameter.opts if isinstance(parameter, click.Option) else ():
+            assert option == "--help" or f"| `{option}" in section
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_no_option_is_documented_that_does_not_exist(command: str) -> None:
+    section = section_of(text("docs/command-line.md"), f"`nearline {command}`")
+    documented = set(re.findall(r"^\| `(--[\w-]+)", section, re.MULTILINE))
+    assert documented <= {option for parameter in COMMANDS[command].params for option in parameter.opts}
+
+
+def test_every_error_and_status_is_documented() -> None:
+    page = text("docs/errors.md")
+    named = [name for name, value in vars(errors).items() if isinstance(value, type) and name != "final"]
+    for name in [*(n for n in named if n.endswith("Error")), *(status.name for status in Status)]:
+        assert f"\n| `{name}` |" in page
+
+
+def test_every_metric_is_documented() -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", text("docs/metrics.md"), re.MULTILINE)) == set(METRICS)
+
+
+def test_every_data_set_is_documented() -> None:
+    section = section_of(text("docs/configuration.md"), "Public data sets")
+    assert [name for name in datasets.names() if f"`{name}`" not in section] == []
+
+
+def test_every_decision_is_listed_and_in_the_navigation() -> None:
+    index, navigation = text("docs/decisions/index.md"), text("mkdocs.yml")
+    for page in sorted((DOCS / "decisions").glob("[0-9]*.md")):
+        assert f"({page.name})" in index
+        assert f"decisions/{page.name}" in navigation
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there.read_text(encoding="utf-8")), target
+
+
+def anchors(page: str) -> set[str]:
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+        for heading in HEADING.findall(page)
+    }
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=page_id)
+def test_every_configuration_shown_is_valid(page: Path) -> None:
+    for block in blocks(page, "toml"):
+        content = tomllib.loads(block)
+        if "data" not in content:  # a part: complete it
+            content |= {"data": {"path": "clicks.csv", "response": "clicked"}}
+        parse_config(content)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=page_id)
+def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page run one after the other, in one namespace, beside a small clicks.csv."""
+    monkeypatch.chdir(tmp_path)
+    table = generate(1500, seed=1).table
+    pyarrow.csv.write_csv(table, "clicks.csv")
+    if page.name == "saved-models.md":
+        train_small_model()
+    namespace: dict[str, Any] = {"__name__": page.stem}
+    for block in blocks(page, "python"):
+        exec(compile(block, page_id(page), "exec"), namespace)  # noqa: S102 - that is the test
+
+
+def train_small_model() -> None:
+    started = blocks(DOCS / "getting-started.md", "python")
+    namespace: dict[str, Any] = {}
+    for block in started[: next(i for i, block in enumerate(started) if "save_model(" in block) + 1]:
+        exec(compile(block, "getting-started.md", "exec"), namespace)  # noqa: S102
+
+
+def test_the_commands_of_getting_started_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "getting-started.md"
+    table = generate(1500, seed=1).table
+    for name in ("clicks.csv", "later.csv"):
+        pyarrow.csv.write_csv(table, name)
+    pyarrow.csv.write_csv(table.drop_columns(["clicked"]), "new.csv")
+    Path("clicks.toml").write_text(blocks(page, "toml")[0], encoding="utf-8")
+    commands = re.findall(r"^    nearline ([^#\n]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["train", "inspect", "score", "evaluate", "refit"]
+    for command in commands:
+        assert run(command.split()) == 0, command
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"clicks.model", "clicks.html", "scores.parquet", "evaluation.html"} <= written
+    section = section_of(text("docs/command-line.md"), "`nearline score`")
+    for name in pq.read_schema("scores.parquet").names:
+        assert f"`{re.sub('(?<=contribution_)per-.*', 'NAME', name)}`" in section
+    check_saved_model(Path("clicks.model"))
+
+
+def check_saved_model(folder: Path) -> None:
+    """Every file and field of a saved model is in its documentation."""
+    page = text("docs/saved-models.md")
+    for file in sorted(folder.glob("*.parquet")):
+        kind = re.sub(r"\d+", "N", file.name)
+        section = section_of(page, f"`{kind}`")
+        assert [name for name in pq.read_schema(file).names if f"`{name}`" not in section] == []
+    section = section_of(page, "`model.json`")
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    names = [name for name in description if name not in {"fixed", "random"}]
+    names += [f"fixed.{name}" for name in description["fixed"]]
+    names += [f"random[].{name}" for name in description["random"][0]]
+    assert [name for name in names if f"| `{name}` |" not in section] == []
+
+
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in sorted(COMMANDS))], ids=lambda c: " ".join(c) or "root"
+)
+def test_help_works(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == 0
+    assert "Usage: " in capsys.readouterr().out
