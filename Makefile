@@ -42,7 +42,7 @@ bench: $(STAMP)  ## Measure beside other libraries; writes benchmarks/results.md
 
 docs: $(STAMP)  ## Build the documentation into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.lock
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 clean:  ## Remove everything that make made
 	rm -rf $(VENV) build site demo

@@ -14,6 +14,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+import nearline as nl
 from nearline import datasets, errors
 from nearline.cli.main import app, run
 from nearline.config import Config, parse_config
@@ -113,6 +114,11 @@ def test_every_error_and_status_is_documented() -> None:
     named = [name for name, value in vars(errors).items() if isinstance(value, type) and name != "final"]
     for name in [*(n for n in named if n.endswith("Error")), *(status.name for status in Status)]:
         assert f"\n| `{name}` |" in page
+
+
+def test_every_public_name_is_documented() -> None:
+    page = text("docs/python.md")
+    assert [name for name in nl.__all__ if f"`{name}`" not in page] == []
 
 
 def test_every_metric_is_documented() -> None:

@@ -132,6 +132,7 @@ class RandomCoordinate:
         self._rows = self._learned.rows
         self._stray = stray_rows(matrix, entity)
         self._full = settings.precision == "full"
+        self._warm = start is not None
         self._estimate = settings.prior_variance is None
         self.prior = self._first_prior(start, goes_on=goes_on, weight=self._learned.take(examples.weight))
         self._evidence: Blocks | None = None
@@ -174,7 +175,7 @@ class RandomCoordinate:
             return
         take = self._learned.take
         labels = Labels(take(target.y), take(target.weight), take(offset))
-        steps = prior_steps if self._moments is None and self._estimate else 0
+        steps = prior_steps if self._moments is None and self._estimate and not self._warm else 0
         for _ in range(steps):
             self._fit(target, labels, threads)
             self._maximise()

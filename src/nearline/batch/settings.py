@@ -78,7 +78,8 @@ class TrainingSettings:
         if need be; by default the fixed effect and then the random ones in their order.
     sweeps : passes over the sequence at most; fewer if the fit settles (`tolerance`, relative, on the mean training
         loss).
-    prior_steps : steps of estimating the population prior at the first visit of an effect; later visits take one.
+    prior_steps : steps of estimating the population prior at the first visit of an effect; later visits take one, and
+        so does the first where a model to begin from brings a prior along.
     noise_variance : of a Normal response, in its squared unit; None estimates it.
     threads : 0 takes the cores this process may use. Results do not depend on it.
     validation_fraction : share of the rows, drawn by `seed`, that are not learned but choose the best sweep.
