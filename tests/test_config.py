@@ -95,7 +95,11 @@ def _with(line):
     """The good configuration with one dotted key set, as TOML would if tables could be opened twice."""
     key, value = line.split(" = ", 1)
     if key in {"title", "random_effects"}:
-        good = GOOD.replace('title = "t"\n', "") if key == "title" else GOOD.split("[random_effects", maxsplit=1)[0]
+        good = (
+            GOOD.replace('title = "t"\n', "")
+            if key == "title"
+            else GOOD.split("[random_effects", maxsplit=1)[0]
+        )
         return f"{line}\n{good}"
     if "." not in key:
         return f"{line}\n{GOOD}"

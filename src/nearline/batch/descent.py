@@ -95,12 +95,12 @@ def fit_game(
         The settings do not fit `start`.
     """
     _require_fitting(settings, start, incremental=incremental)
-    learned, set_aside = _usable(examples, settings.outcome, "can be learned from")
+    learned, set_aside = usable_examples(examples, settings.outcome, "can be learned from")
     if validation is None and settings.validation_fraction > 0.0 and not incremental:
         validation, learned = split_random(learned, settings.validation_fraction, settings.seed)
     if validation is not None:
-        learned, _ = _usable(learned, settings.outcome, "is left to learn from")
-        validation, _ = _usable(validation, settings.outcome, "can be validated on")
+        learned, _ = usable_examples(learned, settings.outcome, "is left to learn from")
+        validation, _ = usable_examples(validation, settings.outcome, "can be validated on")
     descent = _Descent(learned, settings, start, incremental=incremental)
     sweeps: list[Sweep] = []
     best: tuple[float, int, GameModel] | None = None
@@ -138,8 +138,8 @@ def _is_settled(sweeps: list[Sweep], tolerance: float) -> bool:
     return noise and abs(now.training_loss - before.training_loss) <= tolerance * abs(before.training_loss)
 
 
-def _usable(examples: Examples, outcome: Outcome, purpose: str) -> tuple[Examples, dict[str, int]]:
-    """The rows that can be used, and how many cannot, by reason."""
+def usable_examples(examples: Examples, outcome: Outcome, purpose: str) -> tuple[Examples, dict[str, int]]:
+    """The rows that can be used for a purpose, and how many cannot, by reason; a `DataError` if there are none."""
     good, set_aside = usable_rows(examples, outcome)
     if not np.any(examples.weight[good] > 0.0):
         why = f"set aside: {set_aside}" if set_aside else "none has a weight above 0"

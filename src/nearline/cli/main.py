@@ -65,8 +65,6 @@ def run(arguments: list[str] | None = None) -> int:
         return _complain(str(error), FAILED)
     except _UsageError as error:
         return _complain(_usage(error), WRONG_USAGE)
-    except typer.Exit as error:
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:  # whoever reads the output has enough: say no more, also not when closing it
@@ -74,6 +72,8 @@ def run(arguments: list[str] | None = None) -> int:
         return FAILED
     except OSError as error:
         return _complain(str(error), FAILED)
+    if code == INTERRUPTED:  # what newer releases of Typer make of a KeyboardInterrupt
+        return _complain("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else OK
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias, final
 import numpy as np
 
 from nearline.arrays import Floats
-from nearline.batch.descent import Sweep, Training, fit_game
+from nearline.batch.descent import Sweep, Training, fit_game, usable_examples
 from nearline.batch.settings import FIXED, TrainingSettings
 from nearline.errors import DataError
 from nearline.evaluate.measures import Measures
@@ -21,7 +21,7 @@ from nearline.evaluate.report import Stage
 from nearline.evaluate.results import Evaluation
 from nearline.evaluate.summary import EntitySizes, evaluate
 from nearline.fixed.linear import available_cores
-from nearline.model.examples import MISSING, Examples, split_random, usable_rows
+from nearline.model.examples import MISSING, Examples, split_random
 from nearline.model.game import GameModel, Scores
 from nearline.posterior.outcomes import Outcome
 
@@ -61,8 +61,7 @@ def run_stages(
     threads = settings.threads or available_cores()
     workers = min(threads, len(seeds))
     alone = replace(settings, threads=max(1, threads // workers))
-    good, _ = usable_rows(examples, settings.outcome)
-    examples = examples if good.all() else examples.take(good)
+    examples, _ = usable_examples(examples, settings.outcome, "can be learned from")
     stop = Event()
 
     def go_on(_: Sweep) -> None:

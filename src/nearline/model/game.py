@@ -77,7 +77,8 @@ class GameModel:
         for effect in self.random:
             contributions[effect.name], spread = effect.contribution(examples, threads=threads)
             variance += spread
-        linear = np.sum(list(contributions.values()), axis=0)
+        with np.errstate(invalid="ignore"):  # a row whose features are not finite has no score
+            linear = np.sum(list(contributions.values()), axis=0)
         mean = expected_response(self.outcome, linear, variance)
         noise = self.noise_variance if self.outcome is Outcome.NORMAL else 0.0
         return Scores(linear, variance, MappingProxyType(contributions), mean, np.sqrt(variance + noise))
