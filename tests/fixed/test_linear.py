@@ -340,3 +340,17 @@ def test_a_wrong_index_is_refused_before_anything_is_read():
     x.indices[1] = 7
     with pytest.raises(DataError, match="indices"):
         fit_linear(x, np.zeros(3), l2=1.0)
+
+
+def test_a_prior_that_outweighs_a_single_row_costs_no_more_steps_than_one_that_does_not():
+    precision = np.full(3, 1e3)
+    fit = fit_linear(
+        csr_array(np.array([[1.0, 0.4, -1.3]])),
+        np.array([2.0]),
+        outcome=Outcome.NORMAL,
+        l2=precision,
+        start=np.ones(3),
+        adjustment=-precision,
+    )
+    assert fit.converged
+    assert fit.steps <= 3

@@ -159,7 +159,7 @@ class GameClassifier(ClassifierMixin, GameEstimator):  # type: ignore[misc]
     @property
     def coef_(self) -> Floats:
         """Coefficients of the fixed effect, float64[1, k]; `coef_names_` says of what."""
-        return self._coefficients()[None, :]
+        return np.atleast_2d(self._coefficients())
 
     @property
     def intercept_(self) -> Floats:

@@ -104,7 +104,7 @@ def minimise(
     """Return the minimum of `objective` from `start` (float64[p]).
 
     It has converged when the squared Newton decrement, twice what the quadratic model says is left to gain,
-    is at most `enough`; the step that it was measured on is still taken.
+    is at most `enough`, or lost in the rounding of the objective; the step that it was measured on is still taken.
     """
     point = objective.at(start)
     if not np.isfinite(point.value):
@@ -115,7 +115,7 @@ def minimise(
     for number in range(1, max_steps + 1):
         model, newton = solver.solve(point)
         decrement = _decrement(objective, model, newton)
-        converged = decrement <= enough
+        converged = decrement <= max(enough, _ROUNDING * abs(point.value))
         following = _search(objective, model, newton)
         if following is None:
             reason = "the objective falls no further in double precision"

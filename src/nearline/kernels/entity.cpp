@@ -101,21 +101,22 @@ void select_rows(const UpdateJob& job, int64_t e, Workspace& ws) {
 
 // Sparse rows into (place, value) pairs over the block; false if a feature lies outside the block.
 bool gather_sparse(const Rows& rows, const Places& places, Workspace& ws) {
-  ws.sparse_start.assign(1, 0);
-  ws.sparse_column.clear();
   int64_t total = 0;
-  for (const int64_t row : ws.row) total += rows.indptr[row + 1] - rows.indptr[row];
+  ws.sparse_start.assign(1, 0);
+  for (const int64_t row : ws.row) ws.sparse_start.push_back(total += rows.indptr[row + 1] - rows.indptr[row]);
+  ws.sparse_column.resize(static_cast<size_t>(total));
   double* value = ws.get(kSparse, total);
+  int32_t *column = ws.sparse_column.data(), known = 0;
   for (const int64_t row : ws.row) {
-    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
-      const int32_t j = places.find(rows.indices[k]);
-      if (j < 0) return false;
-      value[ws.sparse_column.size()] = rows.values[k];
-      ws.sparse_column.push_back(j);
+    const int64_t from = rows.indptr[row], count = rows.indptr[row + 1] - from;
+    for (int64_t k = 0; k < count; ++k) {
+      known |= column[k] = places.find(rows.indices[from + k]);
+      value[k] = rows.values[from + k];
     }
-    ws.sparse_start.push_back(static_cast<int64_t>(ws.sparse_column.size()));
+    column += count;
+    value += count;
   }
-  return true;
+  return known >= 0;   // not so if any place is -1
 }
 
 // Under a diagonal prior the columns no row touches keep their belief: solve over the touched ones alone.
@@ -125,17 +126,18 @@ int64_t keep_touched(int64_t block, Workspace& ws) {
   ws.touched.assign(static_cast<size_t>((block + 63) / 64), 0);
   uint64_t* touched = ws.touched.data();
   for (const int32_t j : ws.sparse_column) touched[j / 64] |= uint64_t{1} << (j % 64);
-  ws.place.clear();
+  ws.place.resize(static_cast<size_t>(block));
+  int32_t *compact = ws.compact.data(), *place = ws.place.data(), count = 0;
   for (size_t word = 0; word < ws.touched.size(); ++word) {
     for (uint64_t left = touched[word]; left != 0; left &= left - 1) {
       const int32_t j = static_cast<int32_t>(64 * word) + __builtin_ctzll(left);
-      ws.compact[static_cast<size_t>(j)] = static_cast<int32_t>(ws.place.size());
-      ws.place.push_back(j);
+      compact[j] = count;
+      place[count++] = j;
     }
   }
-  const int32_t* compact = ws.compact.data();
+  ws.place.resize(static_cast<size_t>(count));
   for (int32_t& j : ws.sparse_column) j = compact[j];
-  return static_cast<int64_t>(ws.place.size());
+  return count;
 }
 
 // Where in the prior's arrays the block of entity e begins; a shared diagonal prior is looked up by column.
@@ -439,7 +441,7 @@ void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& 
 }
 
 // Row `row` as (place, value) pairs; false if a feature lies outside the block.
-bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d, std::vector<int32_t>& place, double* value) {
+bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d, Vector<int32_t>& place, double* value) {
   place.clear();
   if (!rows.indptr) {
     for (int64_t j = 0; j < d; ++j) {
@@ -458,7 +460,7 @@ bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d
 }
 
 // x' V x for the pairs; V symmetric, `inverse` its upper triangle [dp][dp], or null where V is diagonal.
-double pair_quadratic(const Belief& belief, const double* inverse, const std::vector<int32_t>& place, const double* value) {
+double pair_quadratic(const Belief& belief, const double* inverse, const Vector<int32_t>& place, const double* value) {
   double total = 0.0;
   for (size_t a = 0; a < place.size(); ++a) {
     if (!inverse) {
@@ -504,7 +506,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
     }
     return true;
   };
-  const bool known = each_row([&](int64_t row, const std::vector<int32_t>& place, const double* value) {
+  const bool known = each_row([&](int64_t row, const Vector<int32_t>& place, const double* value) {
     double eta = job.offset ? job.offset[row] : 0.0;
     for (size_t k = 0; k < place.size(); ++k) eta += value[k] * belief.mean[place[k]];
     job.leverage[row] = pair_quadratic(belief, inverse, place, value);
@@ -514,7 +516,7 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   if (!known) return kFeatureOutsideBlock;
   if (inverse) multiply_symmetric(inverse, belief.dp, t, vt);
   else for (int64_t j = 0; j < belief.d; ++j) vt[j] = t[j] / belief.diagonal[j];
-  each_row([&](int64_t row, const std::vector<int32_t>& place, const double* value) {
+  each_row([&](int64_t row, const Vector<int32_t>& place, const double* value) {
     double pull = 0.0;
     for (size_t k = 0; k < place.size(); ++k) pull += value[k] * vt[place[k]];
     job.pull[row] = pull;

@@ -13,6 +13,8 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "dense.hpp"
@@ -26,26 +28,43 @@ enum Slot : size_t {
   kStart, kSquares, kSlots,
 };
 
+// The vector of this instruction set. The linker keeps a single copy of each template of the standard library: with an
+// allocator of its own none that is compiled for AVX-512 can become everybody's.
+template <class T>
+struct Allocator : std::allocator<T> {
+  template <class U>
+  struct rebind {
+    using other = Allocator<U>;
+  };
+};
+template <class T>
+using Vector = std::vector<T, Allocator<T>>;
+
 // Numbered buffers, 64-byte aligned, grown as needed and kept from entity to entity.
 class Workspace {
  public:
   double* get(size_t slot, int64_t size) {
     auto& buffer = buffers_[slot];
+#ifdef NEARLINE_EXACT_BUFFERS   // under sanitizers: no room to spare, and nothing of the last entity to read
+    const size_t exact = static_cast<size_t>(std::max<int64_t>(size, 1));
+    if (buffer.size() != exact) Vector<double>(exact, std::nan("")).swap(buffer);
+    return buffer.data();
+#endif
     const size_t wanted = static_cast<size_t>(size) + 8;
     if (buffer.size() < wanted) buffer.resize(std::max(wanted, 2 * buffer.size()));
     auto address = reinterpret_cast<uintptr_t>(buffer.data());
     return reinterpret_cast<double*>((address + 63) & ~uintptr_t{63});
   }
-  std::vector<int32_t> position;    // column -> place in the entity's block
-  std::vector<uint64_t> touched;    // one bit a place in the block
-  std::vector<int32_t> compact;     // place in the block -> place among the touched columns
-  std::vector<int32_t> place;       // and back
-  std::vector<int64_t> row;         // rows that can be learned
-  std::vector<int32_t> sparse_column;
-  std::vector<int64_t> sparse_start;
+  Vector<int32_t> position;    // column -> place in the entity's block
+  Vector<uint64_t> touched;    // one bit a place in the block
+  Vector<int32_t> compact;     // place in the block -> place among the touched columns
+  Vector<int32_t> place;       // and back
+  Vector<int64_t> row;         // rows that can be learned
+  Vector<int32_t> sparse_column;
+  Vector<int64_t> sparse_start;
 
  private:
-  std::vector<double> buffers_[kSlots];
+  Vector<double> buffers_[kSlots];
 };
 
 // One entity's rows, gathered, and its prior over the m columns they touch.
