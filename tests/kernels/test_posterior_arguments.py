@@ -279,6 +279,8 @@ def one() -> dict[str, Any]:
         "y": np.ones(4),
         "weight": np.ones(4),
         "offset": np.zeros(4),
+        "new_mean": np.empty(3),
+        "new_precision": np.empty((3, 3)),
         "outcome": 1,
         "method": 0,
         "tolerance": 1e-10,
@@ -288,15 +290,17 @@ def one() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["mean", "precision", "x", "y", "weight", "offset"])
 def test_one_update_refuses_what_does_not_fit(name: str) -> None:
-    mean, precision, _ = _posterior.update_one(**one())
+    right = one()
+    assert _posterior.update_one(**right) == 0
     good = one()[name]
     for wrong in (good[:-1], good[:0], good[..., None], list(good), good.astype(np.complex128)):
         with pytest.raises((ValueError, TypeError)):
             _posterior.update_one(**(one() | {name: wrong}))
     for other in (good.astype(np.float32), good.astype(np.int64), good.repeat(2, axis=0)[::2]):
-        taken = _posterior.update_one(**(one() | {name: other}))  # copied on the way in
-        np.testing.assert_array_equal(taken[0], mean)
-        np.testing.assert_array_equal(taken[1], precision)
+        taken = one() | {name: other}
+        assert _posterior.update_one(**taken) == 0  # copied on the way in
+        np.testing.assert_array_equal(taken["new_mean"], right["new_mean"])
+        np.testing.assert_array_equal(taken["new_precision"], right["new_precision"])
     if name not in {"weight", "offset"}:
         with pytest.raises((ValueError, TypeError)):
             _posterior.update_one(**(one() | {name: None}))
@@ -306,3 +310,21 @@ def test_an_instruction_set_the_machine_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="v9"):
         _posterior.use_instruction_set("v9")
     assert _posterior.instruction_set() in _posterior.available_instruction_sets()
+
+
+@pytest.mark.parametrize("name", ["new_mean", "new_precision"])
+def test_one_update_writes_only_where_it_was_told_to(name: str) -> None:
+    good = one()[name]
+    sealed = good.copy()
+    sealed.setflags(write=False)
+    for wrong in (
+        good[:-1],
+        good[:0],
+        good.astype(np.float32),
+        good.repeat(2, axis=0)[::2],
+        sealed,
+        list(good),
+        None,
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            _posterior.update_one(**(one() | {name: wrong}))

@@ -1,22 +1,20 @@
 """The blocks of the descent: each refits one effect to what the others leave unexplained."""
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from nearline.arrays import ArrowArray, Columns, Csr, Floats, Ints
+from nearline.arrays import Bools, Columns, Floats, Ints
+from nearline.batch.entity_rows import GroupedRows, number_entities, rows_to_learn, stray_rows
 from nearline.batch.settings import FixedSettings, RandomSettings
 from nearline.fixed.linear import fit_linear
 from nearline.model.effects import FixedCoefficients, RandomEffect, design, entity_column
-from nearline.model.examples import EntityColumn, Examples
+from nearline.model.examples import Examples
 from nearline.model.features import ColumnRegistry
 from nearline.posterior import outcomes
-from nearline.posterior.blocks import Blocks, active_layout, group_rows, share
+from nearline.posterior.blocks import Blocks, active_layout, share
 from nearline.posterior.evidence import complete, extract_evidence, layout_for, select_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
@@ -51,8 +49,9 @@ class FixedCoordinate:
         self.coefficients = (
             np.zeros(columns) if start is None else _extended(start.coefficients, columns, 0.0)
         )
+        self._start = start
         self._started = start is not None
-        self._past = None if start is None else start.precision
+        self.unsettled: str | None = None
         self._anchor: tuple[Floats, Floats] | None = None
         if anchored and start is not None and start.precision is not None:
             self._anchor = self.coefficients, _extended(start.precision, columns, settings.l2)
@@ -79,7 +78,13 @@ class FixedCoordinate:
             threads=threads,
         )
         self.coefficients = fit.coefficients
+        self.unsettled = None if fit.converged else fit.reason
         self._started = True
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something other than the responses keeps the intercept where it is."""
+        return self.settings.locked or self._anchor is not None
 
     def contribution(self) -> Floats:
         """X . coefficients of each row, float64[n]."""
@@ -87,42 +92,17 @@ class FixedCoordinate:
 
     def effect(self, target: Target, linear: Floats) -> FixedCoefficients:
         """The effect as it now stands, with its curvature where the linear predictor is `linear`."""
-        return FixedCoefficients(
-            self.settings.bags, self._registry, self.coefficients, self._precision(target, linear)
-        )
-
-    def _precision(self, target: Target, linear: Floats) -> Floats | None:
-        if self.settings.locked and self._past is not None:
-            return self._past
+        if self.settings.locked and self._start is not None:
+            return self._start
         curvature = target.weight * outcomes.curvature(target.outcome, linear)
         squared = self._matrix.copy()
         squared.data **= 2
+        past = np.full(len(self.coefficients), self.settings.l2)
+        past[0] = 0.0
         if self._anchor is not None:
             past = self._anchor[1]
-        else:
-            past = np.full(len(self.coefficients), self.settings.l2)
-            past[0] = 0.0  # the intercept is not shrunk
-        return np.asarray(past + squared.T @ curvature, dtype=np.float64)
-
-
-@final
-class _Grouped:
-    """Rows brought into the order of their entities once, so that every later pass reads memory in order."""
-
-    def __init__(self, matrix: Csr, entity: Ints, entities: int) -> None:
-        self._count = len(entity)
-        self._order = np.argsort(entity, kind="stable")[np.count_nonzero(entity < 0) :]
-        self.rows = group_rows(matrix[self._order], entity[self._order], entities)
-
-    def take(self, values: Floats) -> Floats:
-        """Values of all examples -> of the grouped rows."""
-        return values[self._order]
-
-    def put(self, values: Floats) -> Floats:
-        """Values of the grouped rows -> of all examples; 0 for those left out."""
-        out = np.zeros(self._count)
-        out[self._order] = values
-        return out
+        precision = past + np.asarray(squared.T @ curvature)
+        return FixedCoefficients(self.settings.bags, self._registry, self.coefficients, precision)
 
 
 @final
@@ -138,42 +118,46 @@ class RandomCoordinate:
             self._registry = ColumnRegistry.from_table(start.registry.to_table())
         matrix = design(self._registry, settings.bags, examples, grow=not settings.locked)
         column = entity_column(examples, settings.kind)
-        self._names, entity = _number_entities(column, start)
-        self._row_count = np.zeros(len(self._names), dtype=np.int64)
-        if start is not None and (anchored or settings.locked):
-            self._row_count[: start.entities] = start.row_count
-        learned = _rows_to_learn(entity, self._row_count, settings)
-        self._all = _Grouped(matrix, entity, len(self._names))
+        self._names, entity = number_entities(column, start)
+        self._start = start
+        goes_on = start is not None and (anchored or settings.locked)
+        known_rows = np.zeros(len(self._names), dtype=np.int64)
+        if start is not None and goes_on:
+            known_rows[: start.entities] = start.row_count
+        learned = rows_to_learn(entity, known_rows, settings)
+        self._all = GroupedRows(matrix, entity, len(self._names))
         self._learned = self._all
         if not np.array_equal(learned, entity >= 0):
-            self._learned = _Grouped(matrix, np.where(learned, entity, -1), len(self._names))
+            self._learned = GroupedRows(matrix, np.where(learned, entity, -1), len(self._names))
         self._rows = self._learned.rows
-        self._stray = _stray_mean(matrix, entity)
+        self._stray = stray_rows(matrix, entity)
         self._full = settings.precision == "full"
         self._estimate = settings.prior_variance is None
-        self.prior = self._first_prior(start, self._learned.take(examples.weight))
+        self.prior = self._first_prior(start, goes_on=goes_on, weight=self._learned.take(examples.weight))
         self._evidence: Blocks | None = None
-        if start is not None and (anchored or settings.locked):
-            self._evidence = select_evidence(start.evidence, _old_places(start.entities, len(self._names)))
+        if start is not None and goes_on:
+            place = np.arange(len(self._names))
+            self._evidence = select_evidence(start.evidence, np.where(place < start.entities, place, -1))
             self._estimate = False
-        if not settings.locked:
-            self._row_count += np.diff(self._rows.row_start)
+        self._row_count = np.diff(self._rows.row_start) + known_rows
         self._layout = self._choose_layout()
         self._beliefs: Blocks | None = None
         self._moments: Moments | None = None
         self.failures: Counter[Status] = Counter()
 
-    def _first_prior(self, start: RandomEffect | None, weight: Floats) -> Gaussian:
+    def _first_prior(self, start: RandomEffect | None, *, goes_on: bool, weight: Floats) -> Gaussian:
+        """The prior of `start` if its evidence, which is what lies beyond it, is kept; else as the settings say."""
         columns = self._registry.version
+        diagonal = columns > FULL_COLUMNS or not self._full
         if self.settings.prior_variance is not None:
             fresh = Gaussian(np.zeros(columns), np.full(columns, 1.0 / self.settings.prior_variance))
         else:
             fresh = initial_prior(self._rows, weight)
-        if start is not None:
+        if start is not None and goes_on:
             return _extended_prior(start.prior, fresh, columns)
-        if columns > FULL_COLUMNS or not self._full:
-            return Gaussian(fresh.mean, _diagonal(fresh))
-        return Gaussian(fresh.mean, np.diag(_diagonal(fresh)))
+        if start is not None and self.settings.prior_variance is None:
+            fresh = _extended_prior(start.prior, fresh, columns)
+        return _shaped(fresh, diagonal=diagonal)
 
     def _choose_layout(self) -> tuple[Ints, Columns | None]:
         if self._evidence is not None:
@@ -257,9 +241,13 @@ class RandomCoordinate:
 
     def effect(self, threads: int) -> RandomEffect:
         """The effect as it now stands."""
+        if self.settings.locked and self._start is not None:
+            return self._start
         assert self._beliefs is not None  # noqa: S101 - called after an update
         layout = active_layout(self._rows, self._evidence) if self._rows.is_sparse else self._layout
         evidence = extract_evidence(self._beliefs, self.prior, layout, threads=threads)
+        if self._evidence is not None:
+            evidence = _with_untouched(evidence, self._evidence, self._rows.rows_per_entity == 0)
         return RandomEffect(
             self.settings.name,
             self.settings.kind,
@@ -293,59 +281,28 @@ def _extended_prior(old: Gaussian, fresh: Gaussian, columns: int) -> Gaussian:
     return Gaussian(mean, precision)
 
 
-def _number_entities(column: EntityColumn, start: RandomEffect | None) -> tuple[pa.StringArray, Ints]:
-    """Names of all entities, those of `start` first, and the number of each row's entity (-1: none)."""
-    codes = column.codes
-    used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(column.names)))
-    seen = _at(column.names, used)
-    known = start.names if start is not None else pa.array([], pa.string())
-    place_of: ArrowArray = pc.index_in(seen, known)
-    new = np.flatnonzero(place_of.is_null().to_numpy(zero_copy_only=False))
-    names: Any = pa.concat_arrays([known.cast(pa.string()), _at(seen, new).cast(pa.string())])
-    place = pc.index_in(column.names, names).fill_null(-1).to_numpy(zero_copy_only=False)
-    return names, np.append(place, -1)[codes].astype(np.int64)
+def _shaped(prior: Gaussian, *, diagonal: bool) -> Gaussian:
+    """The prior as a diagonal one (the variances stay) or as a full one."""
+    if diagonal == prior.is_diagonal:
+        return prior
+    return Gaussian(prior.mean, prior.std**-2.0 if diagonal else np.diag(prior.precision))
 
 
-def _at(names: ArrowArray, places: NDArray[np.integer[Any]]) -> ArrowArray:
-    return names.take(pa.array(places))
+def _with_untouched(evidence: Blocks, old: Blocks, untouched: Bools) -> Blocks:
+    """The evidence, where no row was learned bit for bit the old one: adding and subtracting the prior rounds."""
+    start, old_start = evidence.start, old.start
+    mean = _replaced(evidence.mean, start, old.mean, old_start, untouched)
+    if evidence.full and old.packed_start is not None and evidence.packed_start is not None:
+        start, old_start = evidence.packed_start, old.packed_start
+    precision = _replaced(evidence.precision, start, old.precision, old_start, untouched)
+    return replace(evidence, mean=mean, precision=precision)
 
 
-def _old_places(known: int, entities: int) -> Ints:
-    place = np.arange(entities)
-    return np.where(place < known, place, -1)
-
-
-def _rows_to_learn(entity: Ints, rows_before: Ints, settings: RandomSettings) -> NDArray[np.bool_]:
-    """Which rows an effect learns from: not those of entities below the lower bound, and a sample above the cap.
-
-    `rows_before` int64[entities], learned earlier, count towards the lower bound. The sample keeps the rows whose
-    mixed index is smallest: always the same ones.
-    """
-    learned = entity >= 0
-    count = np.bincount(entity[learned], minlength=len(rows_before))
-    learned &= np.append(count + rows_before, 0)[entity] >= settings.min_rows
-    if settings.max_rows is not None:
-        order = np.lexsort((_mixed(np.arange(len(entity), dtype=np.uint64)), entity))
-        first = np.cumsum(np.append(0, count))[:-1] + np.count_nonzero(entity < 0)
-        rank = np.arange(len(entity)) - np.append(first, 0)[entity[order]]
-        learned[order[rank >= settings.max_rows]] = False
-    return learned
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014): bits that look random."""
-    x = (x + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _stray_mean(matrix: Csr, entity: Ints) -> Csr:
-    """The rows without an entity, all others emptied: they have the population prior's mean."""
-    stray = matrix.copy()
-    stray.data = stray.data * np.repeat(entity < 0, np.diff(stray.indptr))
-    stray.eliminate_zeros()
-    return stray
+def _replaced(new: Floats, start: Ints, old: Floats, old_start: Ints, where: Bools) -> Floats:
+    """The values of the entities `where` from `old`, where they have as many as in `new`; of the others from `new`."""
+    out = new.copy()
+    out[np.repeat(where, np.diff(start))] = old[np.repeat(where, np.diff(old_start))]
+    return out
 
 
 def _failures(report: Report) -> Counter[Status]:

@@ -15,9 +15,9 @@ import numpy as np
 from nearline.arrays import Floats
 from nearline.batch.coordinates import FixedCoordinate, RandomCoordinate, Target
 from nearline.batch.settings import FIXED, TrainingSettings
-from nearline.errors import DataError
+from nearline.errors import ConfigError, DataError
 from nearline.fixed.linear import available_cores
-from nearline.model.examples import Examples, finite_rows
+from nearline.model.examples import Examples, split_random, usable_rows
 from nearline.model.game import GameModel
 from nearline.posterior import outcomes
 from nearline.posterior.outcomes import Outcome
@@ -51,6 +51,7 @@ class Training:
     best_sweep : the number of the sweep `model` is from.
     rows_set_aside : rows that were not learned, by reason.
     failures : entities that could not be fitted and keep their prior, by effect and reason.
+    fixed_unsettled : why the last fit of the fixed effect did not converge, or None if it did.
     """
 
     model: GameModel
@@ -58,6 +59,7 @@ class Training:
     best_sweep: int
     rows_set_aside: dict[str, int]
     failures: dict[str, Counter[Status]]
+    fixed_unsettled: str | None = None
 
 
 def fit_game(
@@ -80,18 +82,25 @@ def fit_game(
         priors stay too, and the noise variance is that of old and new rows together. The fixed effect remembers
         the old rows by the diagonal of its precision. Without it the examples are all there is, and `start` only
         saves time.
-    validation : rows by whose loss the best sweep is chosen.
+    validation : rows by whose loss the best sweep is chosen; by default the share of the examples that the settings
+        hold out, none if `incremental`.
     watch : called after each sweep.
 
     Raises
     ------
     DataError
-        No row that can be learned; a bag or kind of entity the settings name is not in the examples.
+        No row that can be learned, or all responses are 0 (or all are 1) where that has no finite fit; a bag or kind of
+        entity the settings name is not in the examples.
+    ConfigError
+        The settings do not fit `start`.
     """
-    good, set_aside = _rows_to_learn(examples, settings.outcome)
-    if not good.any():
-        raise DataError(f"no row can be learned from: {len(examples)} rows, set aside {set_aside or 'none'}")
-    learned = examples if good.all() else examples.take(good)
+    _require_fitting(settings, start, incremental=incremental)
+    learned, set_aside = _usable(examples, settings.outcome, "can be learned from")
+    if validation is None and settings.validation_fraction > 0.0 and not incremental:
+        validation, learned = split_random(learned, settings.validation_fraction, settings.seed)
+    if validation is not None:
+        learned, _ = _usable(learned, settings.outcome, "is left to learn from")
+        validation, _ = _usable(validation, settings.outcome, "can be validated on")
     descent = _Descent(learned, settings, start, incremental=incremental)
     sweeps: list[Sweep] = []
     best: tuple[float, int, GameModel] | None = None
@@ -109,7 +118,7 @@ def fit_game(
         if _is_settled(sweeps, settings.tolerance):
             break
     number, model = (len(sweeps), descent.model()) if best is None else best[1:]
-    return Training(model, tuple(sweeps), number, set_aside, descent.failures())
+    return Training(model, tuple(sweeps), number, set_aside, descent.failures(), descent.fixed_unsettled)
 
 
 def validation_loss(model: GameModel, examples: Examples) -> float:
@@ -129,13 +138,52 @@ def _is_settled(sweeps: list[Sweep], tolerance: float) -> bool:
     return noise and abs(now.training_loss - before.training_loss) <= tolerance * abs(before.training_loss)
 
 
-def _rows_to_learn(examples: Examples, outcome: Outcome) -> tuple[np.ndarray, dict[str, int]]:
-    good, counts = finite_rows(examples)
-    allowed = outcomes.is_valid_response(outcome, examples.response)
-    refused = int(np.count_nonzero(good & ~allowed))
-    if refused:
-        counts[f"response is not one a {outcome.name.capitalize()} outcome allows"] = refused
-    return good & allowed, counts
+def _usable(examples: Examples, outcome: Outcome, purpose: str) -> tuple[Examples, dict[str, int]]:
+    """The rows that can be used, and how many cannot, by reason."""
+    good, set_aside = usable_rows(examples, outcome)
+    if not np.any(examples.weight[good] > 0.0):
+        why = f"set aside: {set_aside}" if set_aside else "none has a weight above 0"
+        raise DataError(
+            f"no row {purpose}: {len(examples)} rows, {why}"
+            if len(examples)
+            else f"no row {purpose}: none given"
+        )
+    return examples if good.all() else examples.take(good), set_aside
+
+
+def _require_fitting(settings: TrainingSettings, start: GameModel | None, *, incremental: bool) -> None:
+    """A `ConfigError` where the settings cannot go on from `start`."""
+    known = {effect.name: effect for effect in start.random} if start is not None else {}
+    if start is not None and start.outcome is not settings.outcome:
+        raise ConfigError(f"outcome: expected {start.outcome.name.lower()}, as of the model to start from")
+    dropped = sorted(set(known) - {effect.name for effect in settings.random})
+    if incremental and dropped:
+        raise ConfigError(f"random_effects: expected {dropped} too, as in the model that learns new rows")
+    for effect in settings.random:
+        path, old = f"random_effects.{effect.name}", known.get(effect.name)
+        if old is None:
+            if effect.locked:
+                raise ConfigError(f"{path}.locked: expected a model to start from that has this effect")
+            continue
+        if old.kind != effect.kind:
+            raise ConfigError(
+                f"{path}.entity: expected {old.kind!r}, as in the model to start from, got {effect.kind!r}"
+            )
+        precision = "full" if old.is_full else "diagonal"
+        if (incremental or effect.locked) and precision != effect.precision:
+            raise ConfigError(
+                f"{path}.precision: expected {precision!r}, as of the evidence learned before, got {effect.precision!r}"
+            )
+
+
+def _require_contrast(examples: Examples, outcome: Outcome) -> None:
+    """A `DataError` where all responses are at a limit of their range: no finite intercept fits them best."""
+    y = examples.response[examples.weight > 0.0]
+    at_limit = np.all(y == 0.0) or (outcome is Outcome.BERNOULLI and np.all(y == 1.0))
+    if outcome is not Outcome.NORMAL and at_limit:
+        raise DataError(
+            f"every response is {y[0]:g}: a {outcome.name.capitalize()} model needs rows of at least one other value"
+        )
 
 
 @final
@@ -160,6 +208,8 @@ class _Descent:
             start.noise_variance if start is not None else self._response_variance()
         )
         self._least_noise = _LEAST_NOISE * self.noise_variance
+        if not self._fixed.is_held:
+            _require_contrast(examples, settings.outcome)
         self._parts = {name: np.zeros(len(examples)) for name in (FIXED, *self._random)}
         self._parts[FIXED] = self._fixed.contribution()
 
@@ -229,3 +279,7 @@ class _Descent:
 
     def failures(self) -> dict[str, Counter[Status]]:
         return {name: effect.failures for name, effect in self._random.items() if effect.failures}
+
+    @property
+    def fixed_unsettled(self) -> str | None:
+        return self._fixed.unsettled

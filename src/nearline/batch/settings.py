@@ -15,7 +15,7 @@ class FixedSettings:
     """The linear fixed effect.
 
     `l2`, `l1` penalise the sum over rows of the loss (scikit-learn's C is 1 / l2); the intercept is never shrunk.
-    A `locked` effect keeps the coefficients it starts with.
+    A `locked` effect keeps the coefficients it starts with, or is 0 throughout without a start.
     """
 
     bags: tuple[str, ...] = ()
@@ -41,9 +41,10 @@ class RandomSettings:
     estimate_prior_mean : whether the prior mean is estimated too; else it is 0, as it should be where the
         fixed effect has the same features.
     precision : keep each entity's correlations ("full") or not ("diagonal").
-    min_rows : entities with fewer rows are left to the population prior.
-    max_rows : learn from at most so many rows of an entity, a deterministic random sample.
-    locked : keep the effect it starts with.
+    min_rows : entities with fewer rows, those learned before included, are left to the population prior.
+    max_rows : learn from at most so many rows of an entity: a sample that looks random and depends only on the
+        places of its rows among the examples.
+    locked : keep the effect it starts with, bit for bit; it needs a start.
     """
 
     name: str
@@ -73,13 +74,14 @@ class TrainingSettings:
 
     Attributes
     ----------
-    sequence : names of the effects in the order of update, "fixed" for the fixed one; by default the fixed
-        effect and then the random ones in their order.
+    sequence : names of all effects in the order of update, "fixed" for the fixed one, any of them more than once
+        if need be; by default the fixed effect and then the random ones in their order.
     sweeps : passes over the sequence at most; fewer if the fit settles (`tolerance`, relative, on the mean training
         loss).
     prior_steps : steps of estimating the population prior at the first visit of an effect; later visits take one.
     noise_variance : of a Normal response, in its squared unit; None estimates it.
     threads : 0 takes the cores this process may use. Results do not depend on it.
+    validation_fraction : share of the rows, drawn by `seed`, that are not learned but choose the best sweep.
     """
 
     outcome: Outcome = Outcome.BERNOULLI
@@ -91,20 +93,22 @@ class TrainingSettings:
     prior_steps: int = 5
     noise_variance: float | None = None
     threads: int = 0
+    validation_fraction: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         _require("training.sweeps", self.sweeps >= 1, "1 or more", self.sweeps)
         _require("training.tolerance", self.tolerance >= 0.0, "a number of 0 or more", self.tolerance)
         _require("training.prior_steps", self.prior_steps >= 1, "1 or more", self.prior_steps)
+        share = self.validation_fraction
+        _require("training.validation_fraction", 0.0 <= share < 1.0, "0 or more, below 1", share)
         noise = self.noise_variance
         _require("training.noise_variance", noise is None or noise > 0.0, "a number above 0", noise)
         names = [FIXED, *(effect.name for effect in self.random)]
         _require("random_effects", len(set(names)) == len(names), "names that differ", names)
         if self.sequence is not None:
-            _require(
-                "training.sequence", set(self.sequence) <= set(names), f"names out of {names}", self.sequence
-            )
-            _require("training.sequence", len(self.sequence) > 0, "at least one effect", self.sequence)
+            given = list(self.sequence)
+            _require("training.sequence", set(given) == set(names), f"each of {names}", given)
 
     @property
     def order(self) -> tuple[str, ...]:

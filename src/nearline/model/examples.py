@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nearline.arrays import Bools, Columns, Floats, Ints
 from nearline.errors import DataError
 from nearline.model.features import Bag
+from nearline.posterior.outcomes import Outcome, is_valid_response
 
 Rows: TypeAlias = Bools | NDArray[np.integer[Any]]
 MISSING = -1
@@ -142,6 +143,16 @@ def finite_rows(examples: Examples, *, response: bool = True) -> tuple[Bools, di
         counts[reason] = int(np.count_nonzero(good & rows))
         good &= ~rows
     return good, {reason: count for reason, count in counts.items() if count}
+
+
+def usable_rows(examples: Examples, outcome: Outcome) -> tuple[Bools, dict[str, int]]:
+    """Return which rows a model of the outcome can be learned from or judged by, and how many cannot, by reason."""
+    good, counts = finite_rows(examples)
+    allowed = is_valid_response(outcome, examples.response)
+    refused = int(np.count_nonzero(good & ~allowed))
+    if refused:
+        counts[f"response is not one a {outcome.name.capitalize()} outcome allows"] = refused
+    return good & allowed, counts
 
 
 def _rows_with_bad_feature(bag: Bag) -> Bools:

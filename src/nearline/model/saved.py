@@ -9,11 +9,13 @@
                               the prior (shift, and precision as a packed upper triangle or a diagonal)
 
 The mean is there for other readers; loading computes it again from prior and evidence. A folder is written beside its
-place and then moved there, so a crash or a full disk leaves the old model or the new one, never a mixture.
+place and then moved there, so a crash or a full disk leaves the old model or the new one, never a mixture. (Cut short
+between the two renames, the old model is left whole under a name that the error of the next `load_model` gives.)
 """
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nearline.arrays import ArrowArray, Floats, Ints
-from nearline.errors import ModelError
+from nearline.errors import DataError, ModelError
 from nearline.model.effects import FixedCoefficients, RandomEffect
 from nearline.model.features import ColumnRegistry
 from nearline.model.game import GameModel
@@ -36,6 +38,7 @@ from nearline.posterior.outcomes import Outcome
 FORMAT = "nearline-game"
 FORMAT_VERSION = 1
 _KEYS = ("column", "bag", "name", "term")
+_FILES = re.compile(r"model\.json|fixed\.parquet|effect-\d+-(columns|entities)\.parquet")
 
 
 def save_model(model: GameModel, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
@@ -48,9 +51,8 @@ def save_model(model: GameModel, folder: Path, metadata: Mapping[str, Any] | Non
     ModelError
         The folder exists and holds something other than a model, or it cannot be written.
     """
-    folder = Path(folder)
-    if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
-        raise ModelError(f"{folder}: expected a new or empty folder or a model to replace, found other files")
+    require_place(folder)
+    folder = Path(folder).resolve()
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -63,11 +65,32 @@ def save_model(model: GameModel, folder: Path, metadata: Mapping[str, Any] | Non
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def require_place(folder: Path) -> None:
+    """Raise a `ModelError` if `folder` holds anything but a model, which saving there would delete."""
+    folder = Path(folder)
+    if not folder.exists():
+        return
+    others = [folder.name]
+    if folder.is_dir():
+        others = sorted(file.name for file in folder.iterdir() if not _FILES.fullmatch(file.name))
+        if not others and any(folder.iterdir()):
+            _read_description(folder)
+    if others:
+        raise ModelError(
+            f"{folder}: expected a new or empty folder or a model to replace, found {others[0]!r}"
+        )
+
+
 def _move_into_place(beside: Path, folder: Path) -> None:
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
         folder.rename(old)
-    beside.rename(folder)
+    try:
+        beside.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -160,6 +183,7 @@ def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
         coefficients = _numbers(fixed, "coefficient")
         precision = _numbers(fixed, "precision") if "precision" in fixed.column_names else None
         registry = ColumnRegistry.from_table(fixed.select(list(_KEYS)))
+        _require(len(registry) == len(coefficients), "fixed.parquet: a coefficient for each column")
         part = FixedCoefficients(tuple(description["fixed"]["bags"]), registry, coefficients, precision)
         random = tuple(
             _read_effect(folder, number, entry) for number, entry in enumerate(description["random"])
@@ -167,24 +191,30 @@ def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
         outcome = Outcome[description["outcome"].upper()]
         weight = float(description.get("learned_weight", 0.0))
         model = GameModel(outcome, part, random, float(description["noise_variance"]), weight)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        return model, dict(description["training"])
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, pa.ArrowException, DataError) as error:
         raise ModelError(f"{folder}: the model is damaged or incomplete: {error}") from error
-    return model, dict(description["training"])
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
     if not path.is_file():
+        left = sorted(folder.parent.glob(f".{folder.name}.*.old"))
+        if left:
+            raise ModelError(
+                f"{folder}: saving was cut short; the model that was there is {left[-1]}: move it back"
+            )
         raise ModelError(f"{folder}: expected a folder that holds a model, found no model.json in it")
     try:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         name, version = description["format"], int(description["format_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: not the description of a model: {error}") from error
-    if name != FORMAT or version > FORMAT_VERSION:
+    if name != FORMAT:
+        raise ModelError(f"{path}: expected format {FORMAT!r}, got {name!r}: not a model of nearline")
+    if version > FORMAT_VERSION:
         raise ModelError(
-            f"{path}: expected format {FORMAT!r} up to version {FORMAT_VERSION}, "
-            f"got {name!r} version {version}: it needs a newer nearline"
+            f"{path}: expected a format version up to {FORMAT_VERSION}, got {version}: it needs a newer nearline"
         )
     return description
 
@@ -200,9 +230,15 @@ def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomE
     else:
         precision = np.array(stored, dtype=np.float64)
     start, column = _flat(entities, "columns", np.int32)
-    _, shift = _flat(entities, "shift", np.float64)
-    _, packed = _flat(entities, "precision", np.float64)
+    shift_start, shift = _flat(entities, "shift", np.float64)
+    precision_start, packed = _flat(entities, "precision", np.float64)
     evidence = Blocks(start, shift, packed, column, packed_starts(start) if full else None, full)
+    fits = np.array_equal(shift_start, start) and np.array_equal(
+        precision_start, packed_starts(start) if full else start
+    )
+    _require(fits, f"effect-{number}-entities.parquet: lists of one length for each entity")
+    inside = bool(np.all((column >= 0) & (column < len(mean))))
+    _require(inside, f"effect-{number}-entities.parquet: columns of effect-{number}-columns.parquet")
     return RandomEffect(
         entry["name"],
         entry["kind"],
@@ -213,6 +249,11 @@ def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomE
         _one_chunk(entities, "entity").cast(pa.string()),
         np.array(_one_chunk(entities, "rows"), dtype=np.int64),
     )
+
+
+def _require(condition: bool, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"expected {expected}")
 
 
 def _one_chunk(table: pa.Table, name: str) -> ArrowArray:
