@@ -69,7 +69,11 @@ class RandomConfig(_Section):
 
 @final
 class TrainingConfig(_Section):
-    """How the model is fitted. `threads` 0 takes all cores; results do not depend on it."""
+    """How the model is fitted. `threads` 0 takes all cores; results do not depend on it.
+
+    With a `validation_fraction` that share of the rows, drawn by `seed`, is not learned but chooses the best sweep:
+    when judging as well as for the model that is saved.
+    """
 
     sequence: Names | None = None
     sweeps: Annotated[int, Field(ge=1)] = 10

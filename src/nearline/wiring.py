@@ -15,6 +15,9 @@ from nearline.errors import ConfigError
 from nearline.model.examples import Examples
 from nearline.posterior.outcomes import Outcome
 
+_MEANINGS = ("response", "response_above", "weight", "offset", "time", "time_unit", "entities", "bags")
+"""The keys that say what the columns of a table mean, the same in `DataConfig` and in `TableMapping`."""
+
 
 def training_settings(config: Config) -> TrainingSettings:
     """The trainer's settings."""
@@ -42,6 +45,8 @@ def training_settings(config: Config) -> TrainingSettings:
         tolerance=training.tolerance,
         prior_steps=training.prior_steps,
         threads=training.threads,
+        validation_fraction=training.validation_fraction,
+        seed=training.seed,
     )
 
 
@@ -76,27 +81,24 @@ def mapping_of(data: DataConfig) -> TableMapping:
 
 
 def _overridden(mapping: TableMapping, data: DataConfig) -> TableMapping:
-    given: dict[str, Any] = {
-        name: getattr(data, name)
-        for name in (
-            "response",
-            "response_above",
-            "weight",
-            "offset",
-            "time",
-            "time_unit",
-            "entities",
-            "bags",
-        )
-        if name in data.model_fields_set
-    }
+    given: dict[str, Any] = {name: getattr(data, name) for name in _MEANINGS if name in data.model_fields_set}
     return replace(mapping, **given)
 
 
 def load_examples(data: DataConfig, directory: Path) -> Examples:
     """Read the rows a configuration names."""
+    return load_rows(data, directory)[0]
+
+
+def load_rows(data: DataConfig, directory: Path) -> tuple[Examples, DataConfig]:
+    """Read the rows a configuration names; also return it with what their columns mean filled in.
+
+    With that, a model trained on a public data set can go on with rows of a file that has the same columns.
+    """
     table, mapping, source = table_and_mapping(data, directory)
-    return examples_from_table(table, mapping, source=source)
+    meanings = {name: getattr(mapping, name) for name in _MEANINGS}
+    meanings |= {"entities": dict(mapping.entities), "bags": dict(mapping.bags)}
+    return examples_from_table(table, mapping, source=source), data.model_copy(update=meanings)
 
 
 def checked(config: Config, examples: Examples) -> Config:

@@ -32,7 +32,11 @@ from simulated import (
 )
 
 GIVEN = replace(
-    NORMAL, random=(replace(USER, prior_variance=0.5),), fixed=FixedSettings(("b",), locked=True), sweeps=1
+    NORMAL,
+    random=(replace(USER, prior_variance=0.5),),
+    fixed=FixedSettings(("b",), locked=True),
+    noise_variance=0.3,
+    sweeps=1,
 )
 
 
@@ -352,16 +356,14 @@ def test_a_refit_learns_new_entities_and_features_and_keeps_vanished_ones_bit_fo
     assert brand_new in evidence_of(now, "u0")[0]
     assert set(evidence_of(old, "u0")[0]) <= set(evidence_of(now, "u0")[0])
     np.testing.assert_array_equal(now.prior.mean[:brand_new], old.prior.mean)
-    assert refitted.noise_variance == start.noise_variance
 
 
 def test_one_row_does_not_decide_the_noise_of_a_refitted_model():
     start, rows = trained(300, NORMAL)
     one = rows.take(np.arange(1))
     expected = replace(one, response=start.score(one).mean)
-    assert (
-        fit_game(expected, NORMAL, start=start, incremental=True).model.noise_variance == start.noise_variance
-    )
+    noise = fit_game(expected, NORMAL, start=start, incremental=True).model.noise_variance
+    np.testing.assert_allclose(noise, start.noise_variance, rtol=2 / 301)
 
 
 def test_new_features_of_a_refit_start_from_the_given_prior_variance():

@@ -1,11 +1,13 @@
 """What every command shares: how it talks to people and to programs, and how it ends."""
 
 import json
+import os
 import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
@@ -18,6 +20,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+
+from nearline.errors import ConfigError
 
 OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -52,13 +56,22 @@ class Output:
             sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     @contextmanager
-    def progress(self, what: str, steps: int) -> Iterator["Steps"]:
-        """A progress bar on standard error, gone when done; none if it is not a terminal, or with --json."""
+    def step(self, name: str, watch: "Stopwatch") -> Iterator[None]:
+        """Time a step, and show in a terminal that it is under way."""
+        with watch.step(name), self.progress(name, None):
+            yield
+
+    @contextmanager
+    def progress(self, what: str, steps: int | None) -> Iterator["Steps"]:
+        """A progress bar on standard error, gone when done; none if it is not a terminal, or with --json.
+
+        Where the number of `steps` is None it only shows that work goes on.
+        """
+        counted = [] if steps is None else [BarColumn(), MofNCompleteColumn()]
         bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            *counted,
             TimeElapsedColumn(),
             console=self._err,
             transient=True,
@@ -72,7 +85,7 @@ class Output:
 class Steps:
     """Advances a progress bar; may be called from several threads."""
 
-    def __init__(self, bar: Progress, what: str, steps: int) -> None:
+    def __init__(self, bar: Progress, what: str, steps: int | None) -> None:
         self._bar = bar
         self._task = bar.add_task(what, total=steps)
 
@@ -94,6 +107,17 @@ class Stopwatch:
         begin = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begin, 3)
+
+
+def require_writable(option: str, path: Path) -> None:
+    """Raise a `ConfigError` if no file can be written at `path`: before the work, not after it."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise ConfigError(f"{option}: expected a file, {path} is a folder")
+    if not folder.is_dir():
+        raise ConfigError(f"{option}: expected a file in a folder that exists, there is no {folder}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ConfigError(f"{option}: {path} cannot be written: permission denied")
 
 
 def peak_memory_bytes() -> int:

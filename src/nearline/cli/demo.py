@@ -13,6 +13,7 @@ from nearline.cli.train import AsJson, train
 from nearline.config import read_config
 from nearline.datasets.generated import generate
 from nearline.evaluate.recovery import Recovery, compare
+from nearline.model.saved import require_place
 from nearline.wiring import load_examples
 
 CONFIG = """\
@@ -58,14 +59,15 @@ def demo_command(
 ) -> None:
     """Train on generated rows whose true coefficients are known, and show how near the model came."""
     output, watch = Output(as_json=as_json), Stopwatch()
-    with watch.step("generate"):
+    require_place(out / "demo.model")
+    with output.step("generate", watch):
         generated = generate(rows, seed)
         out.mkdir(parents=True, exist_ok=True)
         pq.write_table(generated.table, out / "impressions.parquet")
         (out / "demo.toml").write_text(CONFIG, encoding="utf-8")
     output.remark(f"{rows:,} generated impressions in {out / 'impressions.parquet'}")
     config = read_config(out / "demo.toml")
-    with watch.step("read"):
+    with output.step("read", watch):
         examples = load_examples(config.data, out)
     model, document = train(config, examples, out / "demo.model", out / "report.html", output, watch)
     recovered = compare(model, generated.truth)
@@ -77,15 +79,8 @@ def _show(recovered: tuple[Recovery, ...], output: Output) -> None:
     table = Table(title="How near the model on all rows came to the true coefficients", title_justify="left")
     table.add_column("effect", no_wrap=True)
     table.add_column("coefficient", no_wrap=True)
-    for column in (
-        "entities",
-        "population std",
-        "true",
-        "correlation",
-        "rms error",
-        "without own model",
-        "in 90 % interval",
-    ):
+    columns = ("entities", "prior std", "true std", "corr.", "rms error", "of prior", "in 90 %")
+    for column in columns:
         table.add_column(column, justify="right")
     for row in recovered:
         table.add_row(
@@ -100,3 +95,7 @@ def _show(recovered: tuple[Recovery, ...], output: Output) -> None:
             f"{row.covered:.1%}",
         )
     output.table(table)
+    output.line(
+        "prior std: of the population, as estimated; corr., rms error: of the estimates with the true coefficients;\n"
+        "of prior: that error without a model of one's own; in 90 %: true coefficients within their 90 % interval"
+    )

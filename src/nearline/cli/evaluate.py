@@ -7,7 +7,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from nearline.cli.console import Output, Stopwatch, peak_memory_bytes
+from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
 from nearline.cli.train import AsJson, saved_config
 from nearline.errors import DataError
 from nearline.evaluate import curves
@@ -15,10 +15,10 @@ from nearline.evaluate.describe import describe_training, effect_distributions
 from nearline.evaluate.report import Report, write_report
 from nearline.evaluate.results import Evaluation, MetricResult
 from nearline.evaluate.staged import judge
-from nearline.model.examples import Examples, finite_rows
+from nearline.fixed.linear import available_cores
+from nearline.model.examples import Examples, usable_rows
 from nearline.model.game import GameModel, expected_response
 from nearline.model.saved import load_model
-from nearline.posterior.outcomes import is_valid_response
 from nearline.wiring import load_examples, pointed_at
 
 
@@ -35,15 +35,17 @@ def evaluate_command(
 ) -> None:
     """Judge a model on rows it has not seen, beside its fixed effect alone, and write a report."""
     output, watch = Output(as_json=as_json), Stopwatch()
+    require_writable("--report", report)
     game, metadata = load_model(model)
     config, directory = pointed_at(saved_config(metadata, model), data)
-    with watch.step("read"):
-        examples = _usable(load_examples(config.data, directory), game, output)
-    with watch.step("score"):
-        scores = game.score(examples)
+    with output.step("read", watch):
+        loaded = load_examples(config.data, directory)
+    examples, set_aside = _usable(loaded, game, output)
+    with output.step("score", watch):
+        scores = game.score(examples, threads=available_cores())
     fixed = scores.contributions["offset"] + scores.contributions["fixed"]
     alone = expected_response(game.outcome, fixed, np.zeros_like(fixed))
-    with watch.step("judge"):
+    with output.step("judge", watch):
         evaluation = judge(
             game, scores, examples, baseline=alone if game.random else None, resamples=resamples
         )
@@ -58,17 +60,22 @@ def evaluate_command(
     write_report(report, page)
     _show(evaluation, output)
     output.line(f"report: {report}")
-    output.result(evaluation.to_dict() | {"report": str(report), "seconds": watch.seconds})
+    output.result(
+        evaluation.to_dict() | {"report": str(report), "set_aside": set_aside, "seconds": watch.seconds}
+    )
 
 
-def _usable(examples: Examples, model: GameModel, output: Output) -> Examples:
-    good, reasons = finite_rows(examples)
+def _usable(examples: Examples, model: GameModel, output: Output) -> tuple[Examples, dict[str, int]]:
+    """The rows the model can be judged by, and how many cannot, by reason."""
+    good, reasons = usable_rows(examples, model.outcome)
+    if unweighted := int(np.count_nonzero(good & (examples.weight == 0.0))):
+        reasons["weight is 0"] = unweighted
+        good &= examples.weight > 0.0
     for reason, count in reasons.items():
         output.remark(f"warning: {count:,} rows set aside: {reason}")
-    good &= is_valid_response(model.outcome, examples.response) & (examples.weight > 0.0)
     if not good.any():
-        raise DataError(f"no row can be evaluated: {len(examples)} rows, set aside {reasons or 'all'}")
-    return examples if good.all() else examples.take(good)
+        raise DataError(f"no row can be evaluated: {len(examples)} rows, set aside: {reasons or 'none'}")
+    return (examples if good.all() else examples.take(good)), reasons
 
 
 def _show(evaluation: Evaluation, output: Output) -> None:

@@ -6,8 +6,8 @@ Exit codes: 0 done, 1 the data or the model would not do, 2 wrong usage or confi
 import os
 import sys
 from importlib.metadata import version
+from typing import Any, cast
 
-import click
 import typer
 
 from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
@@ -18,9 +18,11 @@ from nearline.cli.score import score_command
 from nearline.cli.train import refit_command, train_command
 from nearline.errors import ConfigError, NearlineError
 
+# Typer's older releases import Click's errors, its newer ones define their own: both export this one's children.
+_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
+
 app = typer.Typer(
     help="Personalization models that keep learning while they serve.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -39,36 +41,45 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
-    version: bool = typer.Option(
+    context: typer.Context,
+    version: bool = typer.Option(  # noqa: ARG001 - its callback answers
         False, "--version", callback=_show_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
     """Personalization models that keep learning while they serve."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(WRONG_USAGE)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     try:
         code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except ConfigError as error:
         return _complain(str(error), WRONG_USAGE)
     except NearlineError as error:
         return _complain(str(error), FAILED)
-    except click.UsageError as error:
-        error.show()
-        return WRONG_USAGE
-    except click.exceptions.Exit as error:
-        return int(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted; nothing was written", INTERRUPTED)
-    except BrokenPipeError:
+    except _UsageError as error:
+        return _complain(_usage(error), WRONG_USAGE)
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever reads the output has enough: say no more, also not when closing it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
         return _complain(str(error), FAILED)
     return code if isinstance(code, int) else OK
+
+
+def _usage(error: Any) -> str:
+    context = error.ctx
+    return str(error.format_message()) + (f"\n{context.get_usage()}" if context is not None else "")
 
 
 def _complain(message: str, code: int) -> int:
@@ -78,4 +89,8 @@ def _complain(message: str, code: int) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run())
+    code = run()
+    if code == INTERRUPTED:
+        sys.stderr.flush()
+        os._exit(code)  # at once: threads that are still training would keep the process
+    sys.exit(code)

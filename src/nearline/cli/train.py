@@ -1,5 +1,6 @@
 """`nearline train` and `refit`: configuration and rows in, a model and its report out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +12,19 @@ from rich.table import Table
 
 from nearline.batch.descent import Training, fit_game
 from nearline.batch.settings import FixedSettings, TrainingSettings
-from nearline.cli.console import Output, Stopwatch, peak_memory_bytes
+from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
 from nearline.config import Config, parse_config, read_config
-from nearline.errors import ModelError
+from nearline.errors import MissingExtraError, ModelError
 from nearline.evaluate import curves
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.describe import describe_training, effect_distributions
 from nearline.evaluate.report import Reference, Report, Stage, write_report
 from nearline.evaluate.results import Evaluation
 from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
-from nearline.model.examples import Examples, split_random
+from nearline.model.examples import Examples
 from nearline.model.game import GameModel
-from nearline.model.saved import load_model, save_model
-from nearline.wiring import checked, load_examples, pointed_at, training_settings
+from nearline.model.saved import load_model, require_place, save_model
+from nearline.wiring import checked, load_examples, load_rows, pointed_at, training_settings
 
 ConfigPath = Annotated[Path, typer.Argument(help="The configuration, a TOML file.", show_default=False)]
 DataDirectory = Annotated[
@@ -49,10 +50,15 @@ def train_command(
     """Train a model, judge it on rows held out, save it and write a report."""
     output, watch = Output(as_json=as_json), Stopwatch()
     settings = read_config(config)
+    training_settings(settings)
     folder = model or Path(config.stem + ".model")
-    with watch.step("read"):
-        examples = load_examples(settings.data, data or config.parent)
-    report = report or folder.with_suffix(".html")
+    require_place(folder)
+    if report is not None:
+        require_writable("--report", report)
+    with output.step("read", watch):
+        examples, data_config = load_rows(settings.data, data or config.parent)
+    settings = settings.model_copy(update={"data": data_config})
+    report = report or folder.parent / (folder.resolve().name.removesuffix(".model") + ".html")
     output.result(train(settings, examples, folder, report, output, watch)[1])
 
 
@@ -67,9 +73,9 @@ def train(
             stages = _run_stages(config, examples, settings, output)
     start = list(stages.values())[-1][0].training.model if stages else None
     with watch.step("train on all rows"):
-        training = _fit(config, examples, settings, start)
+        training = _fit(examples, settings, start, output)
     metadata = {"config": config.model_dump(mode="json", exclude_defaults=True), "rows": len(examples)}
-    with watch.step("save"):
+    with output.step("save", watch):
         save_model(training.model, folder, metadata)
     _warn(training, output)
     document: dict[str, Any] = {
@@ -78,18 +84,24 @@ def train(
         "set_aside": training.rows_set_aside,
     }
     if stages:
-        with watch.step("judge"):
+        with output.step("judge", watch):
             evaluation = _judge(config, stages)
         summaries = tuple(stage_of(runs) for runs in stages.values())
-        with watch.step("report"):
+        with output.step("report", watch):
             page = _report(
                 config, stages, summaries, evaluation, training.model, len(examples), watch.seconds
             )
-            write_report(report, page)
+            written = _write(report, page, output)
         _show_stages(summaries, page.references, output)
-        document |= {"report": str(report), "stages": _stage_document(summaries)}
+        document |= {"report": written, "stages": _stage_document(summaries)}
         document |= {"evaluation": evaluation.to_dict()}
-    output.line(f"model: {folder}" + (f"   report: {report}" if stages else ""))
+        if written is not None:
+            output.line(f"report: {written}")
+    else:
+        output.remark(
+            "no report: evaluation.test_fraction is 0, so no rows are held out to judge the model by"
+        )
+    output.line(f"model: {folder}")
     output.line("seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in watch.seconds.items()))
     return training.model, document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()}
 
@@ -108,11 +120,24 @@ def _run_stages(
         )
 
 
-def _fit(config: Config, examples: Examples, settings: TrainingSettings, start: GameModel | None) -> Training:
-    if config.training.validation_fraction == 0.0:
-        return fit_game(examples, settings, start=start)
-    held_out, learned = split_random(examples, config.training.validation_fraction, config.training.seed)
-    return fit_game(learned, settings, start=start, validation=held_out)
+def _fit(examples: Examples, settings: TrainingSettings, start: GameModel | None, output: Output) -> Training:
+    with output.progress("training on all rows", settings.sweeps) as steps:
+        return fit_game(
+            examples,
+            settings,
+            start=start,
+            watch=lambda sweep: steps.done(f"training on all rows: sweep {sweep.number}"),
+        )
+
+
+def _write(path: Path, page: Report, output: Output) -> str | None:
+    """Write the report; without the extra that does, say so, since the model itself is there."""
+    try:
+        write_report(path, page)
+    except MissingExtraError as error:
+        output.remark(f"warning: no report: {error}")
+        return None
+    return str(path)
 
 
 def _judge(config: Config, stages: Mapping[str, tuple[StageRun, ...]]) -> Evaluation:
@@ -164,6 +189,8 @@ def _warn(training: Training, output: Output) -> None:
     for effect, failures in training.failures.items():
         for status, count in failures.items():
             output.remark(f"warning: {effect}: {count:,} entities keep the prior: {status.name.lower()}")
+    if training.fixed_unsettled is not None:
+        output.remark(f"warning: the fixed effect: {training.fixed_unsettled}")
 
 
 def _show_stages(stages: tuple[Stage, ...], references: tuple[Reference, ...], output: Output) -> None:
@@ -194,10 +221,16 @@ def _show_stages(stages: tuple[Stage, ...], references: tuple[Reference, ...], o
 def _stage_document(stages: tuple[Stage, ...]) -> dict[str, Any]:
     return {
         stage.name: {
-            metric: {"mean": fmean(values), "values": list(values)} for metric, values in stage.scores.items()
+            metric: {"mean": _number(fmean(values)), "values": [_number(value) for value in values]}
+            for metric, values in stage.scores.items()
         }
         for stage in stages
     }
+
+
+def _number(value: float) -> float | None:
+    """What JSON can hold: an undefined metric is null."""
+    return value if math.isfinite(value) else None
 
 
 def refit_command(
@@ -221,14 +254,14 @@ def refit_command(
     """Learn new rows: last posterior as prior, for entities and features old and new."""
     output, watch = Output(as_json=as_json), Stopwatch()
     old, metadata = load_model(model)
-    config = saved_config(metadata, model)
-    with watch.step("read"):
-        config, directory = pointed_at(config, data)
+    config, directory = pointed_at(saved_config(metadata, model), data)
+    require_place(out or model)
+    with output.step("read", watch):
         examples = load_examples(config.data, directory)
     settings = training_settings(checked(config, examples))
     if level == 2:
         settings = replace(settings, fixed=FixedSettings(settings.fixed.bags, settings.fixed.l2, locked=True))
-    with watch.step("refit"):
+    with output.step("refit", watch):
         training = fit_game(examples, settings, start=old, incremental=keep == "evidence")
     _warn(training, output)
     folder = out or model

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nearline.arrays import Floats
 from nearline.evaluate.report import EffectDistribution, FeatureWeight, PriorSummary, Training
 from nearline.model.effects import RandomEffect
 from nearline.model.features import ColumnRegistry
 from nearline.model.game import GameModel
-from nearline.posterior.evidence import complete
 from nearline.posterior.outcomes import Outcome
 
 STRONGEST = 20
@@ -61,23 +59,12 @@ def effect_distributions(model: GameModel) -> tuple[EffectDistribution, ...]:
     unit = {Outcome.BERNOULLI: "logit", Outcome.NORMAL: "unit of the response", Outcome.POISSON: "log rate"}
     return tuple(
         EffectDistribution(
-            effect.name, "intercept", _intercepts(effect), unit[model.outcome], float(effect.prior.std[0])
+            effect.name,
+            "intercept",
+            effect.coefficient(0)[0],
+            unit[model.outcome],
+            float(effect.prior.std[0]),
         )
         for effect in model.random
         if effect.entities
     )
-
-
-def _intercepts(effect: RandomEffect) -> Floats:
-    """Posterior mean of each entity's intercept, column 0, float64[entities]."""
-    evidence = effect.evidence
-    assert evidence.column is not None  # noqa: S101 - evidence always lists its columns
-    if effect.prior.is_diagonal:
-        beliefs = complete(evidence, effect.prior, (evidence.start, evidence.column))
-        has = np.diff(evidence.start) > 0
-        first = np.where(has, evidence.start[:-1], 0)
-        return np.where(has, np.append(beliefs.mean, 0.0)[first], effect.prior.mean[0])
-    columns = len(effect.prior.mean)
-    start = np.arange(effect.entities + 1, dtype=np.int64) * columns
-    column = np.tile(np.arange(columns, dtype=np.int32), effect.entities)
-    return complete(evidence, effect.prior, (start, column)).mean.reshape(-1, columns)[:, 0].copy()

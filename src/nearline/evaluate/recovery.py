@@ -47,24 +47,16 @@ def compare(model: GameModel, truth: Mapping[str, TrueEffect]) -> tuple[Recovery
 
 
 def _compare(effect: RandomEffect, truth: TrueEffect) -> list[Recovery]:
-    labels = feature_labels(effect.registry)
-    names = [str(name) for name in effect.names.to_pylist()]
-    number = np.array([int(name.removeprefix(truth.prefix)) for name in names])
-    mean = np.tile(effect.prior.mean, (len(names), 1))
-    std = np.tile(effect.prior.std, (len(names), 1))
-    for place, name in enumerate(names):
-        belief, columns = effect.belief(name)
-        mean[place, columns], std[place, columns] = belief.mean, belief.std
+    number = np.array([int(str(name).removeprefix(truth.prefix)) for name in effect.names.to_pylist()])
     return [
-        _feature(effect, label, j, mean[:, j], std[:, j], truth.coefficients[label][number])
-        for j, label in enumerate(labels)
+        _feature(effect, label, column, truth.coefficients[label][number])
+        for column, label in enumerate(feature_labels(effect.registry))
         if label in truth.coefficients
     ]
 
 
-def _feature(
-    effect: RandomEffect, label: str, column: int, mean: Floats, std: Floats, true: Floats
-) -> Recovery:
+def _feature(effect: RandomEffect, label: str, column: int, true: Floats) -> Recovery:
+    mean, std = effect.coefficient(column)
     return Recovery(
         effect.name,
         label,

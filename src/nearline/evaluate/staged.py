@@ -5,21 +5,23 @@ the stage before ended, which saves time and changes nothing else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import TypeAlias, final
 
 import numpy as np
 
 from nearline.arrays import Floats
-from nearline.batch.descent import Training, fit_game
+from nearline.batch.descent import Sweep, Training, fit_game
 from nearline.batch.settings import FIXED, TrainingSettings
+from nearline.errors import DataError
 from nearline.evaluate.measures import Measures
 from nearline.evaluate.report import Stage
 from nearline.evaluate.results import Evaluation
 from nearline.evaluate.summary import EntitySizes, evaluate
 from nearline.fixed.linear import available_cores
-from nearline.model.examples import Examples, split_random
+from nearline.model.examples import MISSING, Examples, split_random, usable_rows
 from nearline.model.game import GameModel, Scores
 from nearline.posterior.outcomes import Outcome
 
@@ -59,21 +61,36 @@ def run_stages(
     threads = settings.threads or available_cores()
     workers = min(threads, len(seeds))
     alone = replace(settings, threads=max(1, threads // workers))
+    good, _ = usable_rows(examples, settings.outcome)
+    examples = examples if good.all() else examples.take(good)
+    stop = Event()
+
+    def go_on(_: Sweep) -> None:
+        if stop.is_set():
+            raise CancelledError
 
     def one_seed(seed: int) -> list[StageRun]:
         test, train = split_random(examples, test_fraction, seed)
+        if not np.any(test.weight > 0.0):
+            raise DataError(
+                f"evaluation.test_fraction: {test_fraction} of {len(examples)} rows leaves none to judge by"
+            )
         runs: list[StageRun] = []
         for number, name in enumerate(stage_names(settings)):
             start = runs[-1].training.model if runs else None
-            training = fit_game(train, _stage(alone, number), start=start)
+            training = fit_game(train, _stage(alone, number), start=start, watch=go_on)
             scores = training.model.score(test, threads=alone.threads)
             runs.append(StageRun(name, seed, training, test, scores))
             if on_stage is not None:
                 on_stage(seed, name)
         return runs
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         by_seed = list(pool.map(one_seed, seeds))
+    finally:  # an error or an interrupt need not wait for the other seeds
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
     return {runs[0].name: tuple(runs) for runs in zip(*by_seed, strict=True)}
 
 
@@ -88,12 +105,17 @@ def _stage(settings: TrainingSettings, number: int) -> TrainingSettings:
 
 
 def entity_sizes(model: GameModel, examples: Examples) -> Mapping[str, EntitySizes]:
-    """For each kind of entity, each row's entity and how many rows the model learned of it."""
+    """For each kind of entity, each row's entity and how many rows the model learned of it.
+
+    A row without an entity counts as one of its own, which nothing was learned of.
+    """
     sizes = {}
     for effect in model.random:
         column = examples.entities[effect.kind]
         rows = np.append(effect.row_count, 0)[effect.find(column)]
-        sizes[effect.kind] = EntitySizes(column.codes.astype(np.int64), rows)
+        own = len(column.names) + np.arange(len(examples))
+        codes = np.where(column.codes == MISSING, own, column.codes).astype(np.int64)
+        sizes[effect.kind] = EntitySizes(codes, rows)
     return sizes
 
 

@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_array
 
 from nearline.arrays import Csr, Floats, Ints
 from nearline.errors import DataError
@@ -20,6 +21,9 @@ from nearline.posterior.blocks import Blocks, group_rows
 from nearline.posterior.evidence import complete, layout_for, no_evidence, select_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.score import score_blocks
+
+_AT_ONCE = 1 << 14
+"""How many entities' beliefs over all columns are held at once, where all entities are looked at in turn."""
 
 
 @final
@@ -96,6 +100,19 @@ class RandomEffect:
         belief = complete(evidence, self.prior, (start, column)).belief(0)
         assert column is not None  # noqa: S101 - set in both branches
         return belief, column.astype(np.int64)
+
+    def coefficient(self, column: int, *, threads: int = 1) -> tuple[Floats, Floats]:
+        """Posterior mean and standard deviation of one coefficient of every entity, float64[entities] each."""
+        means, variances = np.empty(self.entities), np.empty(self.entities)
+        for begin in range(0, self.entities, _AT_ONCE):
+            some = np.arange(begin, min(begin + _AT_ONCE, self.entities))
+            shape = (len(some), len(self.prior.mean))
+            unit = csr_array((np.ones(len(some)), (some - begin, np.full(len(some), column))), shape=shape)
+            rows = group_rows(unit, some - begin, len(some))
+            evidence = select_evidence(self.evidence, some)
+            beliefs = complete(evidence, self.prior, layout_for(rows, evidence, self.prior), threads=threads)
+            means[some], variances[some] = score_blocks(rows, beliefs, threads=threads)
+        return means, np.sqrt(variances)
 
     def contribution(self, examples: Examples, *, threads: int = 1) -> tuple[Floats, Floats]:
         """Mean and variance of x . b for each row, float64[n]; entities nobody knows have the prior."""

@@ -31,12 +31,13 @@ from nearline.model.effects import FixedCoefficients, RandomEffect
 from nearline.model.features import ColumnRegistry
 from nearline.model.game import GameModel
 from nearline.posterior.blocks import Blocks, packed_starts
-from nearline.posterior.evidence import complete
+from nearline.posterior.evidence import complete, select_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
 
 FORMAT = "nearline-game"
 FORMAT_VERSION = 1
+_AT_ONCE = 1 << 14  # entities whose whole beliefs are held at once
 _KEYS = ("column", "bag", "name", "term")
 _FILES = re.compile(r"model\.json|fixed\.parquet|effect-\d+-(columns|entities)\.parquet")
 
@@ -158,12 +159,16 @@ def _means(effect: RandomEffect) -> Floats:
     assert evidence.column is not None  # noqa: S101
     if effect.prior.is_diagonal:
         return complete(evidence, effect.prior, (evidence.start, evidence.column)).mean
-    start = np.arange(effect.entities + 1, dtype=np.int64) * columns
-    whole = complete(
-        evidence, effect.prior, (start, np.tile(np.arange(columns, dtype=np.int32), effect.entities))
-    )
-    entity = np.repeat(np.arange(effect.entities), np.diff(evidence.start))
-    return np.asarray(whole.mean[entity * columns + evidence.column], dtype=np.float64)
+    means = [np.zeros(0)]
+    for begin in range(0, effect.entities, _AT_ONCE):
+        some = np.arange(begin, min(begin + _AT_ONCE, effect.entities))
+        part = select_evidence(evidence, some)
+        assert part.column is not None  # noqa: S101
+        whole = np.arange(len(some) + 1, dtype=np.int64) * columns
+        every = np.tile(np.arange(columns, dtype=np.int32), len(some))
+        beliefs = complete(part, effect.prior, (whole, every))
+        means.append(beliefs.mean[np.repeat(whole[:-1], np.diff(part.start)) + part.column])
+    return np.concatenate(means)
 
 
 def _lists(start: Ints, values: np.ndarray[Any, Any]) -> ArrowArray:
