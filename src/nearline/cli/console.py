@@ -43,7 +43,7 @@ class Output:
     def table(self, table: Table) -> None:
         """Show a table; nothing with --json."""
         if not self.as_json:
-            self._out.print(table)
+            self._out.print(table, soft_wrap=False)
 
     def line(self, text: str) -> None:
         """Show a result in words; nothing with --json."""

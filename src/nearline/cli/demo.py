@@ -6,6 +6,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nearline.cli.console import Output, Stopwatch
@@ -76,17 +77,17 @@ def demo_command(
 
 
 def _show(recovered: tuple[Recovery, ...], output: Output) -> None:
-    table = Table(title="How near the model on all rows came to the true coefficients", title_justify="left")
+    title = "How near the model on all rows came to the true coefficients"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("effect", no_wrap=True)
     table.add_column("coefficient", no_wrap=True)
-    columns = ("entities", "prior std", "true std", "corr.", "rms error", "of prior", "in 90 %")
+    columns = ("prior\nstd", "true\nstd", "\ncorr.", "rms\nerror", "of\nprior", "in\n90 %")
     for column in columns:
         table.add_column(column, justify="right")
     for row in recovered:
         table.add_row(
             row.effect,
             row.feature,
-            f"{row.entities:,}",
             f"{row.prior_std:.2f}",
             f"{row.true_std:.2f}",
             f"{row.correlation:.2f}",
@@ -96,6 +97,7 @@ def _show(recovered: tuple[Recovery, ...], output: Output) -> None:
         )
     output.table(table)
     output.line(
-        "prior std: of the population, as estimated; corr., rms error: of the estimates with the true coefficients;\n"
-        "of prior: that error without a model of one's own; in 90 %: true coefficients within their 90 % interval"
+        "prior std: of the population, as estimated; corr., rms error: of the estimates\n"
+        "with the true coefficients; of prior: that error without models of their own;\n"
+        "in 90 %: true coefficients within their 90 % interval"
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow.compute as pc
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nearline.cli.console import Output
@@ -15,6 +16,8 @@ from nearline.errors import ModelError
 from nearline.evaluate.describe import feature_labels
 from nearline.model.effects import RandomEffect
 from nearline.model.saved import load_model
+
+_OWN = "own rows and population prior"
 
 
 def inspect_command(
@@ -56,7 +59,7 @@ def _describe(effect: RandomEffect, entity: str, top: int) -> dict[str, Any]:
             "std": float(std[i]),
             "prior_mean": float(effect.prior.mean[j]),
             "prior_std": float(prior_std[j]),
-            "from": "own rows and population prior" if j in touched else "population prior",
+            "from": _OWN if j in touched else "population prior",
         }
         for i, j in enumerate(map(int, columns))
     ]
@@ -90,11 +93,11 @@ def _show(document: dict[str, Any], output: Output) -> None:
         f"{document['effect']}: {document['kind']} {document['entity']}, {document['rows_learned']:,} rows learned, "
         f"{document['information_nats']:.1f} nats"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("coefficient")
-    for column in ("mean", "std", "away from prior", "prior mean", "prior std"):
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("\ncoefficient")
+    for column in ("\nmean", "\nstd", "away from\nprior", "prior\nmean", "prior\nstd"):
         table.add_column(column, justify="right")
-    table.add_column("from")
+    table.add_column("\nfrom")
     for row in document["coefficients"]:
         away = (row["mean"] - row["prior_mean"]) / row["std"] if row["std"] > 0 else math.nan
         table.add_row(
@@ -104,7 +107,7 @@ def _show(document: dict[str, Any], output: Output) -> None:
             f"{away:+.1f} std",
             f"{row['prior_mean']:+.3f}",
             f"{row['prior_std']:.3f}",
-            row["from"],
+            "own rows" if row["from"] == _OWN else "prior alone",
         )
     output.table(table)
     if document["more"]:
