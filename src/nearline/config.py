@@ -5,16 +5,18 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nearline.errors import ConfigError
+from nearline.evaluate.catalogue import METRICS
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 Names: TypeAlias = tuple[str, ...]
+Seed: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @final
@@ -80,7 +82,7 @@ class TrainingConfig(_Section):
     tolerance: Annotated[float, Field(ge=0.0)] = 1e-5
     prior_steps: Annotated[int, Field(ge=1)] = 5
     validation_fraction: Fraction = 0.0
-    seed: int = 0
+    seed: Seed = 0
     threads: Annotated[int, Field(ge=0)] = 0
 
 
@@ -93,6 +95,13 @@ class ReferenceConfig(_Section):
     source: str = ""
     values: dict[str, float]
 
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        if metric not in METRICS:
+            raise ValueError(f"expected one of {', '.join(METRICS)}")
+        return metric
+
 
 @final
 class EvaluationConfig(_Section):
@@ -102,7 +111,7 @@ class EvaluationConfig(_Section):
     """
 
     test_fraction: Fraction = 0.2
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
     resamples: Annotated[int, Field(ge=10)] = 200
     references: tuple[ReferenceConfig, ...] = ()
 
@@ -140,14 +149,33 @@ def parse_config(content: dict[str, Any], *, source: str = "configuration") -> C
         raise ConfigError("\n".join([f"{source}:", *(f"  {line}" for line in lines)])) from error
 
 
+_EXPECTED = {
+    "string_type": "a string",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "too_short": "at least one value",
+}
+"""Pydantic's kinds of faults in the words of TOML."""
+
+
 def _explain(fault: dict[str, Any]) -> str:
     path = ".".join(str(part) for part in fault["loc"]) or "(top)"
     if fault["type"] == "extra_forbidden":
         return f"{path}: no such key{_suggestion(fault['loc'])}"
     if fault["type"] == "missing":
         return f"{path}: expected a value, found none"
-    expected = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    expected = expected.removeprefix("expected ")
+    said = (
+        fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
+    )
+    expected = _EXPECTED.get(fault["type"], said)
     if isinstance(fault["input"], dict):
         return f"{path}: expected {expected}"
     return f"{path}: expected {expected}, got {fault['input']!r}"
@@ -155,12 +183,16 @@ def _explain(fault: dict[str, Any]) -> str:
 
 def _suggestion(location: tuple[str | int, ...]) -> str:
     """The known key that looks most like the last part of the path."""
-    section: Any = Config
-    for part in location[:-1]:
-        field = section.model_fields.get(str(part)) if hasattr(section, "model_fields") else None
-        section = {"random_effects": RandomConfig, "references": ReferenceConfig}.get(
-            str(part), field.annotation if field is not None else section
-        )
-    known = list(section.model_fields) if hasattr(section, "model_fields") else []
+    section: Any
+    match location[:-1]:
+        case ("random_effects", _):
+            section = RandomConfig
+        case ("evaluation", "references", _):
+            section = ReferenceConfig
+        case (name,):
+            section = Config.model_fields[str(name)].annotation
+        case _:
+            section = Config
+    known = list(section.model_fields)
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}" if known else ""
+    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"

@@ -64,7 +64,8 @@ class RandomSettings:
         _require(f"{path}.min_rows", self.min_rows >= 1, "1 or more", self.min_rows)
         cap = self.max_rows
         _require(f"{path}.max_rows", cap is None or cap >= self.min_rows, "at least min_rows", cap)
-        _require(f"{path}.name", self.name not in {FIXED, "offset", ""}, "a name of its own", self.name)
+        own = self.name not in {FIXED, "offset", ""}
+        _require(path, own, "a name of its own, not 'fixed', 'offset' or none", repr(self.name))
 
 
 @final

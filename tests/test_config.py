@@ -1,0 +1,176 @@
+"""Configurations: every mistake is named by its path, with what was expected, what was found, and a near miss."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nearline.config import Config, parse_config, read_config
+from nearline.errors import ConfigError
+from nearline.wiring import checked, pointed_at, training_settings
+
+GOOD = """
+title = "t"
+[data]
+path = "rows.csv"
+response = "y"
+[random_effects.per-user]
+entity = "user"
+"""
+
+MISTAKES = [
+    ("outcom = 'normal'", "outcom: no such key; did you mean 'outcome'?"),
+    ("outcome = 'gamma'", "outcome: expected 'bernoulli', 'normal' or 'poisson', got 'gamma'"),
+    ("title = 3", "title: expected a string, got 3"),
+    ("data.respons = 'y'", "data.respons: no such key; did you mean 'response'?"),
+    ("data.dataset = 'elec2'", "data: expected either dataset or path"),
+    ("data.time_unit = 'minutes'", "data.time_unit: expected 's' or 'ms', got 'minutes'"),
+    ("data.bags.b = 'genre'", "data.bags.b: expected a list, got 'genre'"),
+    ("data.bags.b = [1]", "data.bags.b.0: expected a string, got 1"),
+    ("data.entities = ['user']", "data.entities: expected a table, got ['user']"),
+    ("fixed_effect.l2 = -1", "fixed_effect.l2: expected greater than or equal to 0, got -1"),
+    ("fixed_effect.l2 = inf", "fixed_effect.l2: expected a finite number, got inf"),
+    ("fixed_effect.l1 = nan", "fixed_effect.l1: expected a finite number, got nan"),
+    ("fixed_effect.l2 = 'much'", "fixed_effect.l2: expected a number, got 'much'"),
+    ("fixed_effect = 1", "fixed_effect: expected a table, got 1"),
+    ("random_effects = []", "random_effects: expected a table, got []"),
+    ("random_effects.a = {}", "random_effects.a.entity: expected a value, found none"),
+    (
+        "random_effects.a = { entity = 'user', prior_varianc = 1 }",
+        "random_effects.a.prior_varianc: no such key; did you mean 'prior_variance'?",
+    ),
+    (
+        "random_effects.entity = { entity = 'user', bgs = [] }",
+        "random_effects.entity.bgs: no such key; did you mean 'bags'?",
+    ),
+    (
+        "random_effects.a = { entity = 'user', prior_variance = 0 }",
+        "random_effects.a.prior_variance: expected greater than 0, got 0",
+    ),
+    (
+        "random_effects.a = { entity = 'user', precision = 'ful' }",
+        "random_effects.a.precision: expected 'full' or 'diagonal', got 'ful'",
+    ),
+    (
+        "random_effects.a = { entity = 'user', min_rows = 3, max_rows = 2 }",
+        "random_effects.a.max_rows: expected at least min_rows",
+    ),
+    ("random_effects.fixed = { entity = 'user' }", "random_effects.fixed: expected a name of its own"),
+    ("random_effects.offset = { entity = 'user' }", "random_effects.offset: expected a name of its own"),
+    ("training.sweeps = 0", "training.sweeps: expected greater than or equal to 1, got 0"),
+    ("training.sweeps = 2.5", "training.sweeps: expected a whole number, got 2.5"),
+    (
+        "training.sequence = ['fixed']",
+        "training.sequence: expected each of ['fixed', 'per-user'], got ['fixed']",
+    ),
+    ("training.validation_fraction = 1.0", "training.validation_fraction: expected less than 1, got 1.0"),
+    ("training.seed = -1", "training.seed: expected greater than or equal to 0, got -1"),
+    ("evaluation.seeds = 1", "evaluation.seeds: expected a list, got 1"),
+    ("evaluation.seeds = []", "evaluation.seeds: expected at least one value, got []"),
+    ("evaluation.seeds = [1, -1]", "evaluation.seeds.1: expected greater than or equal to 0, got -1"),
+    (
+        "evaluation.test_fraction = -0.1",
+        "evaluation.test_fraction: expected greater than or equal to 0, got -0.1",
+    ),
+    (
+        "evaluation.references = [{ name = 'x', metrc = 'auc', values = {} }]",
+        "evaluation.references.0.metrc: no such key; did you mean 'metric'?",
+    ),
+    (
+        "evaluation.references = [{ name = 'x', metric = 'auk', values = {} }]",
+        "evaluation.references.0.metric: expected one of",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES)
+def test_a_mistake_is_named_by_its_path(tmp_path, line, message):
+    path = tmp_path / "c.toml"
+    path.write_text(_with(line))
+    with pytest.raises(ConfigError) as caught:
+        training_settings(read_config(path))
+    assert message in str(caught.value)
+
+
+def _with(line):
+    """The good configuration with one dotted key set, as TOML would if tables could be opened twice."""
+    key, value = line.split(" = ", 1)
+    if key in {"title", "random_effects"}:
+        good = GOOD.replace('title = "t"\n', "") if key == "title" else GOOD.split("[random_effects", maxsplit=1)[0]
+        return f"{line}\n{good}"
+    if "." not in key:
+        return f"{line}\n{GOOD}"
+    *section, last = key.split(".")
+    header = f"[{'.'.join(section)}]"
+    if header in GOOD:
+        return GOOD.replace(header, f"{header}\n{last} = {value}")
+    return f"{GOOD}\n{header}\n{last} = {value}\n"
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"titel": "x", "data": {"path": "p"}, "training": {"sweeps": 0}})
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_a_configuration_without_data_says_so():
+    with pytest.raises(ConfigError, match="data: expected a value, found none"):
+        parse_config({})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"title = ", "cannot be read as TOML"), (b"a = 1\na = 2", "cannot be read as TOML"), (b"\xff", "TOML")],
+)
+def test_what_is_no_toml_is_said_to_be_none(tmp_path, content, message):
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        read_config(path)
+
+
+def test_a_configuration_that_is_not_there_or_is_a_folder_is_said_to_be_so(tmp_path):
+    with pytest.raises(ConfigError, match="expected a configuration file, found none"):
+        read_config(tmp_path / "c.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5), st.one_of(st.none(), st.integers(), st.text(max_size=3), st.lists(st.integers()))
+    ),
+    st.sampled_from([None, "data", "training", "evaluation", "random_effects"]),
+)
+def test_whatever_is_in_a_configuration_it_is_right_or_a_config_error(content, section):
+    good = {"data": {"path": "p", "response": "y"}}
+    try:
+        config = parse_config(good | (content if section is None else {section: content}))
+    except ConfigError:
+        return
+    assert isinstance(config, Config)
+
+
+def test_what_the_rows_lack_is_named_with_what_they_have():
+    from simulated import examples
+
+    good = {"data": {"path": "p", "response": "y"}}
+    with pytest.raises(ConfigError, match=r"fixed_effect.bags: expected bags out of \['b'\], got 'c'"):
+        checked(parse_config(good | {"fixed_effect": {"bags": ["c"]}}), examples(3))
+    effects = {"random_effects": {"a": {"entity": "item"}}}
+    with pytest.raises(
+        ConfigError, match=r"random_effects.a.entity: expected one of \['film', 'user'\], got 'item'"
+    ):
+        checked(parse_config(good | effects), examples(3))
+
+
+def test_rows_are_looked_up_where_they_are_pointed_at(tmp_path):
+    (tmp_path / "rows.csv").write_text("")
+    file = parse_config({"data": {"path": "old.csv", "response": "y"}})
+    pointed, _ = pointed_at(file, tmp_path / "rows.csv")
+    assert pointed.data.path == str(tmp_path / "rows.csv")
+    dataset = parse_config({"data": {"dataset": "elec2"}})
+    assert pointed_at(dataset, tmp_path) == (dataset, tmp_path)
+    with pytest.raises(ConfigError, match="expected the directory of the data set 'elec2', got a file"):
+        pointed_at(dataset, tmp_path / "rows.csv")
+    with pytest.raises(ConfigError, match="expected a file or directory of rows, found none"):
+        pointed_at(dataset, tmp_path / "nowhere")
