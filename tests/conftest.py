@@ -7,7 +7,8 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("nearline", deadline=None, derandomize=True)
-settings.load_profile("nearline")
+settings.register_profile("soak", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("NEARLINE_HYPOTHESIS", "nearline"))
 
 
 @pytest.fixture(scope="session")

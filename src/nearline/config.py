@@ -79,7 +79,7 @@ class TrainingConfig(_Section):
 
     sequence: Names | None = None
     sweeps: Annotated[int, Field(ge=1)] = 10
-    tolerance: Annotated[float, Field(ge=0.0)] = 1e-4
+    tolerance: Annotated[float, Field(ge=0.0)] = 1e-5
     prior_steps: Annotated[int, Field(ge=1)] = 5
     validation_fraction: Fraction = 0.0
     seed: Seed = 0

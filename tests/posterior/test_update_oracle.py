@@ -169,3 +169,10 @@ def test_coefficients_of_very_different_size_are_all_solved() -> None:
             found.mean, belief, x, y, np.ones(50), np.zeros(50), Outcome.BERNOULLI
         )
         assert gradient @ np.linalg.solve(hessian, gradient) < 1e-16
+
+
+def test_an_inexact_step_that_moves_no_predictor_is_not_taken_for_the_last() -> None:
+    # The first conjugate gradient step solves the single row's predictor to the last digit, its coefficients not.
+    problem = draw(100, 1, 30, Outcome.NORMAL, full=False)
+    found = fit(problem, features=sparse(problem.x), method=Method.CONJUGATE_GRADIENTS)
+    assert_same(found, optimum(problem), 1e-9)
