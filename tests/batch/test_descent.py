@@ -425,15 +425,18 @@ def test_rows_that_cannot_be_learned_from_are_refused_with_the_reason():
 @pytest.mark.parametrize(
     ("outcome", "value"), [(Outcome.BERNOULLI, 1.0), (Outcome.BERNOULLI, 0.0), (Outcome.POISSON, 0.0)]
 )
-def test_responses_that_are_all_at_their_limit_have_no_finite_fit(outcome, value):
+def test_responses_that_are_all_at_their_limit_are_learned_finitely_and_said_to_be_so(outcome, value):
     rows = replace(examples(20), response=np.full(20, value))
     how = replace(SETTINGS, outcome=outcome)
-    with pytest.raises(DataError, match=f"every response is {value:g}"):
-        fit_game(rows, how)
-    start, _ = trained(100, how)
-    refitted = fit_game(rows, how, start=start, incremental=True).model
-    towards = np.sign(refitted.score(rows).linear.mean() - start.score(rows).linear.mean())
-    assert towards == (1.0 if value == 1.0 else -1.0)
+    training = fit_game(rows, how)
+    assert training.fixed_unsettled.startswith(f"every response is {value:g}")
+    linear = training.model.score(rows).linear
+    assert np.all(np.abs(linear) < 30.0)
+    assert np.all(linear > 1.0) if value == 1.0 else np.all(linear < -1.0)
+    mixed = examples(200, outcome=outcome, seed=4)
+    recovered = fit_game(mixed, how, start=training.model, incremental=True)
+    assert recovered.fixed_unsettled is None
+    assert abs(recovered.model.score(mixed).linear.mean()) < 1.5
 
 
 def test_all_equal_normal_responses_are_learned_as_they_are():

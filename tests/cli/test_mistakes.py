@@ -61,7 +61,6 @@ TRAINING = {
     "an empty file": (csv(""), "cannot be read: Empty CSV file"),
     "a header alone": (rows_of(table(0)), "no row can be learned from"),
     "one row": (rows_of(table(1)), "leaves none to judge by"),
-    "labels all equal": (rows_of(table(50, y=pa.array([1.0] * 50))), "every response is 1"),
     "no labels": (rows_of(table(50, y=pa.array([None] * 50, pa.float64()))), "no row can be learned from"),
     "labels that are words": (rows_of(table(50, y=pa.array(["yes"] * 50))), "column 'y' (response), row 0"),
     "a missing column": (rows_of(table(50).drop(["genre"])), "column 'genre' (bags.b) is not in the table"),
@@ -83,6 +82,14 @@ def test_rows_that_will_not_do_are_an_error_that_says_why(case, tmp_path, nearli
     assert err.startswith("error: ")
     assert message in err
     assert not (tmp_path / "m").exists()
+
+
+def test_labels_that_are_all_equal_are_learned_with_a_warning(tmp_path, nearline):
+    write(tmp_path / "rows.csv", table(50, y=pa.array([1.0] * 50)))
+    (tmp_path / "c.toml").write_text(CONFIG)
+    code, _, err = nearline("train", tmp_path / "c.toml", "--model", tmp_path / "m")
+    assert code == 0
+    assert "warning: the fixed effect: every response is 1" in err
 
 
 def test_one_entity_is_enough(tmp_path, nearline):

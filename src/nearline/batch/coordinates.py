@@ -1,12 +1,13 @@
 """The blocks of the descent: each refits one effect to what the others leave unexplained."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from nearline.arrays import Bools, Columns, Floats, Ints
+from nearline.arrays import Columns, Floats, Ints
+from nearline.batch.carried_over import extended, extended_prior, shaped, with_untouched
 from nearline.batch.entity_rows import GroupedRows, number_entities, rows_to_learn, stray_rows
 from nearline.batch.settings import FixedSettings, RandomSettings
 from nearline.fixed.linear import fit_linear
@@ -21,6 +22,9 @@ from nearline.posterior.outcomes import Outcome
 from nearline.posterior.prior import FULL_COLUMNS, Moments, initial_prior, maximise, moments
 from nearline.posterior.score import mean_of_blocks, score_blocks
 from nearline.posterior.update import Labels, Report, Status, update_many
+
+_WEAK = 0.01
+"""Precision of the prior on an intercept that the responses leave without a finite optimum: one of std 10."""
 
 
 @final
@@ -46,15 +50,13 @@ class FixedCoordinate:
             self._registry = ColumnRegistry.from_table(start.registry.to_table())
         self._matrix = design(self._registry, settings.bags, examples, grow=not settings.locked)
         columns = self._registry.version
-        self.coefficients = (
-            np.zeros(columns) if start is None else _extended(start.coefficients, columns, 0.0)
-        )
+        self.coefficients = np.zeros(columns) if start is None else extended(start.coefficients, columns, 0.0)
         self._start = start
         self._started = start is not None
         self.unsettled: str | None = None
         self._anchor: tuple[Floats, Floats] | None = None
         if anchored and start is not None and start.precision is not None:
-            self._anchor = self.coefficients, _extended(start.precision, columns, settings.l2)
+            self._anchor = self.coefficients, extended(start.precision, columns, settings.l2)
 
     def update(self, target: Target, offset: Floats, correction: Floats, threads: int) -> None:
         """Refit. `correction` float64[n] adds to the gradient in each row's linear predictor."""
@@ -65,6 +67,10 @@ class FixedCoordinate:
         if self._anchor is not None:
             anchor, l2 = self._anchor
             adjustment = adjustment - l2 * anchor
+        held = self._anchor is None and _is_at_limit(target)
+        if held:
+            l2 = np.full(len(self.coefficients), self.settings.l2)
+            l2[0] = _WEAK
         fit = fit_linear(
             self._matrix,
             target.y,
@@ -79,12 +85,9 @@ class FixedCoordinate:
         )
         self.coefficients = fit.coefficients
         self.unsettled = None if fit.converged else fit.reason
+        if held:
+            self.unsettled = f"every response is {target.y[0]:g}: a weak prior holds the intercept, of std 10"
         self._started = True
-
-    @property
-    def is_held(self) -> bool:
-        """Whether something other than the responses keeps the intercept where it is."""
-        return self.settings.locked or self._anchor is not None
 
     def contribution(self) -> Floats:
         """X . coefficients of each row, float64[n]."""
@@ -155,10 +158,10 @@ class RandomCoordinate:
         else:
             fresh = initial_prior(self._rows, weight)
         if start is not None and goes_on:
-            return _extended_prior(start.prior, fresh, columns)
+            return extended_prior(start.prior, fresh, columns)
         if start is not None and self.settings.prior_variance is None:
-            fresh = _extended_prior(start.prior, fresh, columns)
-        return _shaped(fresh, diagonal=diagonal)
+            fresh = extended_prior(start.prior, fresh, columns)
+        return shaped(fresh, diagonal=diagonal)
 
     def _choose_layout(self) -> tuple[Ints, Columns | None]:
         if self._evidence is not None:
@@ -248,7 +251,7 @@ class RandomCoordinate:
         layout = active_layout(self._rows, self._evidence) if self._rows.is_sparse else self._layout
         evidence = extract_evidence(self._beliefs, self.prior, layout, threads=threads)
         if self._evidence is not None:
-            evidence = _with_untouched(evidence, self._evidence, self._rows.rows_per_entity == 0)
+            evidence = with_untouched(evidence, self._evidence, self._rows.rows_per_entity == 0)
         return RandomEffect(
             self.settings.name,
             self.settings.kind,
@@ -261,49 +264,12 @@ class RandomCoordinate:
         )
 
 
-def _extended(values: Floats, columns: int, fill: float) -> Floats:
-    return np.concatenate([values, np.full(columns - len(values), fill)])
-
-
-def _diagonal(prior: Gaussian) -> Floats:
-    return prior.precision if prior.is_diagonal else np.diag(prior.precision).copy()
-
-
-def _extended_prior(old: Gaussian, fresh: Gaussian, columns: int) -> Gaussian:
-    """The old prior; columns it does not know are independent of the others and start as `fresh`."""
-    known = len(old.mean)
-    if known == columns:
-        return old
-    mean = _extended(old.mean, columns, 0.0)
-    if old.is_diagonal:
-        return Gaussian(mean, np.concatenate([old.precision, _diagonal(fresh)[known:]]))
-    precision = np.diag(_diagonal(fresh))
-    precision[:known, :known] = old.precision
-    return Gaussian(mean, precision)
-
-
-def _shaped(prior: Gaussian, *, diagonal: bool) -> Gaussian:
-    """The prior as a diagonal one (the variances stay) or as a full one."""
-    if diagonal == prior.is_diagonal:
-        return prior
-    return Gaussian(prior.mean, prior.std**-2.0 if diagonal else np.diag(prior.precision))
-
-
-def _with_untouched(evidence: Blocks, old: Blocks, untouched: Bools) -> Blocks:
-    """The evidence, where no row was learned bit for bit the old one: adding and subtracting the prior rounds."""
-    start, old_start = evidence.start, old.start
-    mean = _replaced(evidence.mean, start, old.mean, old_start, untouched)
-    if evidence.full and old.packed_start is not None and evidence.packed_start is not None:
-        start, old_start = evidence.packed_start, old.packed_start
-    precision = _replaced(evidence.precision, start, old.precision, old_start, untouched)
-    return replace(evidence, mean=mean, precision=precision)
-
-
-def _replaced(new: Floats, start: Ints, old: Floats, old_start: Ints, where: Bools) -> Floats:
-    """The values of the entities `where` from `old`, where they have as many as in `new`; of the others from `new`."""
-    out = new.copy()
-    out[np.repeat(where, np.diff(start))] = old[np.repeat(where, np.diff(old_start))]
-    return out
+def _is_at_limit(target: Target) -> bool:
+    """Whether all responses are at one end of their range, so that no finite intercept fits them best."""
+    y = target.y[target.weight > 0.0]
+    if target.outcome is Outcome.NORMAL:
+        return False
+    return bool(np.all(y == 0.0) or (target.outcome is Outcome.BERNOULLI and np.all(y == 1.0)))
 
 
 def _failures(report: Report) -> Counter[Status]:

@@ -89,8 +89,7 @@ def fit_game(
     Raises
     ------
     DataError
-        No row that can be learned, or all responses are 0 (or all are 1) where that has no finite fit; a bag or kind of
-        entity the settings name is not in the examples.
+        No row that can be learned; a bag or kind of entity the settings name is not in the examples.
     ConfigError
         The settings do not fit `start`.
     """
@@ -176,16 +175,6 @@ def _require_fitting(settings: TrainingSettings, start: GameModel | None, *, inc
             )
 
 
-def _require_contrast(examples: Examples, outcome: Outcome) -> None:
-    """A `DataError` where all responses are at a limit of their range: no finite intercept fits them best."""
-    y = examples.response[examples.weight > 0.0]
-    at_limit = np.all(y == 0.0) or (outcome is Outcome.BERNOULLI and np.all(y == 1.0))
-    if outcome is not Outcome.NORMAL and at_limit:
-        raise DataError(
-            f"every response is {y[0]:g}: a {outcome.name.capitalize()} model needs rows of at least one other value"
-        )
-
-
 @final
 class _Descent:
     """The state of the descent: every effect, and what each contributes to every row."""
@@ -208,8 +197,6 @@ class _Descent:
             start.noise_variance if start is not None else self._response_variance()
         )
         self._least_noise = _LEAST_NOISE * self.noise_variance
-        if not self._fixed.is_held:
-            _require_contrast(examples, settings.outcome)
         self._parts = {name: np.zeros(len(examples)) for name in (FIXED, *self._random)}
         self._parts[FIXED] = self._fixed.contribution()
 

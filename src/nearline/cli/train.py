@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from nearline.batch.descent import Training, fit_game
-from nearline.batch.settings import FixedSettings, TrainingSettings
+from nearline.batch.settings import TrainingSettings
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
 from nearline.config import Config, parse_config, read_config
 from nearline.errors import MissingExtraError, ModelError
@@ -78,11 +78,8 @@ def train(
     with output.step("save", watch):
         save_model(training.model, folder, metadata)
     _warn(training, output)
-    document: dict[str, Any] = {
-        "model": str(folder),
-        "rows": len(examples),
-        "set_aside": training.rows_set_aside,
-    }
+    set_aside = training.rows_set_aside
+    document: dict[str, Any] = {"model": str(folder), "rows": len(examples), "set_aside": set_aside}
     if stages:
         with output.step("judge", watch):
             evaluation = _judge(config, stages)
@@ -260,7 +257,7 @@ def refit_command(
         examples = load_examples(config.data, directory)
     settings = training_settings(checked(config, examples))
     if level == 2:
-        settings = replace(settings, fixed=FixedSettings(settings.fixed.bags, settings.fixed.l2, locked=True))
+        settings = replace(settings, fixed=replace(settings.fixed, locked=True))
     with output.step("refit", watch):
         training = fit_game(examples, settings, start=old, incremental=keep == "evidence")
     _warn(training, output)
@@ -269,16 +266,8 @@ def refit_command(
     save_model(training.model, folder, metadata | {"rows": rows})
     sizes = {effect.name: effect.entities for effect in training.model.random}
     output.line(f"model: {folder}   rows learned: {len(examples):,}   entities: {sizes}")
-    output.result(
-        {
-            "model": str(folder),
-            "level": level,
-            "rows": len(examples),
-            "entities": sizes,
-            "set_aside": training.rows_set_aside,
-            "seconds": watch.seconds,
-        }
-    )
+    document = {"model": str(folder), "level": level, "rows": len(examples), "entities": sizes}
+    output.result(document | {"set_aside": training.rows_set_aside, "seconds": watch.seconds})
 
 
 def saved_config(metadata: Mapping[str, Any], model: Path) -> Config:

@@ -4,7 +4,7 @@ The first stage is the fixed effect alone; each further one adds a random effect
 the stage before ended, which saves time and changes nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
@@ -13,7 +13,7 @@ from typing import TypeAlias, final
 import numpy as np
 
 from nearline.arrays import Floats
-from nearline.batch.descent import Sweep, Training, fit_game, usable_examples
+from nearline.batch.descent import Sweep, Training, Watch, fit_game, usable_examples
 from nearline.batch.settings import FIXED, TrainingSettings
 from nearline.errors import DataError
 from nearline.evaluate.measures import Measures
@@ -69,19 +69,11 @@ def run_stages(
             raise CancelledError
 
     def one_seed(seed: int) -> list[StageRun]:
-        test, train = split_random(examples, test_fraction, seed)
-        if not np.any(test.weight > 0.0):
-            raise DataError(
-                f"evaluation.test_fraction: {test_fraction} of {len(examples)} rows leaves none to judge by"
-            )
         runs: list[StageRun] = []
-        for number, name in enumerate(stage_names(settings)):
-            start = runs[-1].training.model if runs else None
-            training = fit_game(train, _stage(alone, number), start=start, watch=go_on)
-            scores = training.model.score(test, threads=alone.threads)
-            runs.append(StageRun(name, seed, training, test, scores))
+        for run in _stages_of_seed(examples, alone, test_fraction, seed, go_on):
+            runs.append(run)
             if on_stage is not None:
-                on_stage(seed, name)
+                on_stage(seed, run.name)
         return runs
 
     pool = ThreadPoolExecutor(workers)
@@ -91,6 +83,21 @@ def run_stages(
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
     return {runs[0].name: tuple(runs) for runs in zip(*by_seed, strict=True)}
+
+
+def _stages_of_seed(
+    examples: Examples, settings: TrainingSettings, test_fraction: float, seed: int, watch: Watch
+) -> Iterator[StageRun]:
+    test, train = split_random(examples, test_fraction, seed)
+    if not np.any(test.weight > 0.0):
+        raise DataError(
+            f"evaluation.test_fraction: {test_fraction} of {len(examples)} rows leaves none to judge by"
+        )
+    start: GameModel | None = None
+    for number, name in enumerate(stage_names(settings)):
+        training = fit_game(train, _stage(settings, number), start=start, watch=watch)
+        start = training.model
+        yield StageRun(name, seed, training, test, start.score(test, threads=settings.threads))
 
 
 def _stage(settings: TrainingSettings, number: int) -> TrainingSettings:
