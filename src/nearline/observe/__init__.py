@@ -1,0 +1,1 @@
+"""What a running system says of itself: every metric, declared once."""
