@@ -170,31 +170,46 @@ inline void add_rows(double* y, const double* a, int64_t lda, const double* s, i
   }
 }
 
-// z <- U'^-1 z.
+// z <- U'^-1 z. Within a block each unknown waits for the one before: unrolled, they do so in registers.
 inline void solve_transposed(const double* u, int64_t d, double* z) {
   for (int64_t i = 0; i < d; i += kBlock) {
-    double minus[kBlock], inverse[kBlock];
-    for (int r = 0; r < kBlock; ++r) inverse[r] = 1.0 / u[(i + r) * d + i + r];
+    const double* block = u + i * d + i;
+    double own[kBlock], inverse[kBlock];
     for (int r = 0; r < kBlock; ++r) {
-      const double* row = u + (i + r) * d + i;
-      z[i + r] *= inverse[r];
-      for (int j = r + 1; j < kBlock; ++j) z[i + j] -= z[i + r] * row[j];
-      minus[r] = -z[i + r];
+      own[r] = z[i + r];
+      inverse[r] = 1.0 / block[r * d + r];
     }
-    add_rows(z, u + i * d, d, minus, i + kBlock, d);
+    NEARLINE_UNROLL
+    for (int r = 0; r < kBlock; ++r) {
+      own[r] *= inverse[r];
+      NEARLINE_UNROLL
+      for (int j = r + 1; j < kBlock; ++j) own[j] -= own[r] * block[r * d + j];
+    }
+    for (int r = 0; r < kBlock; ++r) {
+      z[i + r] = own[r];
+      own[r] = -own[r];
+    }
+    add_rows(z, u + i * d, d, own, i + kBlock, d);
   }
 }
 
 // z <- U^-1 z.
 inline void solve_upper(const double* u, int64_t d, double* z) {
   for (int64_t i = d - kBlock; i >= 0; i -= kBlock) {
-    double right[kBlock], inverse[kBlock];
-    dot_rows(u + i * d, d, z, i + kBlock, d, right);
-    for (int r = 0; r < kBlock; ++r) inverse[r] = 1.0 / u[(i + r) * d + i + r];
-    for (int r = kBlock - 1; r >= 0; --r) {
-      z[i + r] = (z[i + r] - right[r]) * inverse[r];
-      for (int q = 0; q < r; ++q) right[q] += u[(i + q) * d + i + r] * z[i + r];
+    const double* block = u + i * d + i;
+    double own[kBlock], inverse[kBlock];
+    dot_rows(u + i * d, d, z, i + kBlock, d, own);
+    for (int r = 0; r < kBlock; ++r) {
+      own[r] = z[i + r] - own[r];
+      inverse[r] = 1.0 / block[r * d + r];
     }
+    NEARLINE_UNROLL
+    for (int r = kBlock - 1; r >= 0; --r) {
+      own[r] *= inverse[r];
+      NEARLINE_UNROLL
+      for (int q = 0; q < r; ++q) own[q] -= block[q * d + r] * own[r];
+    }
+    for (int r = 0; r < kBlock; ++r) z[i + r] = own[r];
   }
 }
 

@@ -22,18 +22,23 @@ inline int64_t block_size(const Blocks& blocks, int64_t e) {
   return blocks.shared ? blocks.start[1] - blocks.start[0] : blocks.start[e + 1] - blocks.start[e];
 }
 
-// Packed upper triangle of dimension d <-> padded square with a unit diagonal in the padding.
-void unpack(const double* packed, int64_t d, int64_t dp, double* square) {
+// Upper triangle of dimension d, packed or in a square, <-> padded square with a unit diagonal in the padding.
+void unpack(const double* from, int64_t d, int64_t dp, double* square, bool packed = true) {
   std::fill(square, square + dp * dp, 0.0);
-  for (int64_t i = 0; i < d; packed += d - i, ++i) {
-    std::copy(packed, packed + (d - i), square + i * dp + i);
-    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = packed[j - i];
+  for (int64_t i = 0; i < d; from += packed ? d - i : d + 1, ++i) {   // from element (i, i) to the next
+    std::copy(from, from + (d - i), square + i * dp + i);
+    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = from[j - i];
   }
   for (int64_t i = d; i < dp; ++i) square[i * dp + i] = 1.0;
 }
 
-void pack(const double* square, int64_t d, int64_t dp, double* packed) {
-  for (int64_t i = 0; i < d; packed += d - i, ++i) std::copy(square + i * dp + i, square + i * dp + d, packed);
+void pack(const double* square, int64_t d, int64_t dp, double* to, bool packed = true) {
+  for (int64_t i = 0; i < d; to += packed ? d - i : d + 1, ++i) std::copy(square + i * dp + i, square + i * dp + d, to);
+}
+
+void copy_upper_to_lower(double* square, int64_t d) {
+  for (int64_t i = 1; i < d; ++i)
+    for (int64_t j = 0; j < i; ++j) square[i * d + j] = square[j * d + i];
 }
 
 double feature(const Rows& rows, int64_t row, int64_t j) {
@@ -196,13 +201,15 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
   e.prior_mean = ws.get(kPriorMean, e.mp);
   e.mean = ws.get(kMean, e.mp);
   std::fill(e.prior_mean, e.prior_mean + e.mp, 0.0);
-  e.prior = ws.get(kPrior, e.full ? e.mp * e.mp : e.mp);
-  if (e.full) unpack(prior.precision, e.m, e.mp, e.prior);
-  else std::fill(e.prior, e.prior + e.mp, 1.0);
+  const bool in_place = e.full && !job.prior.packed && e.m == e.mp;   // a square without padding
+  double* precision = in_place ? nullptr : ws.get(kPrior, e.full ? e.mp * e.mp : e.mp);
+  e.prior = in_place ? prior.precision : precision;
+  if (e.full && !in_place) unpack(prior.precision, e.m, e.mp, precision, job.prior.packed);
+  if (!e.full) std::fill(precision, precision + e.mp, 1.0);
   for (int64_t j = 0; j < e.m; ++j) {
     const int64_t at = prior.at(compact ? ws.place[static_cast<size_t>(j)] : j);
     e.prior_mean[j] = prior.mean[at];
-    if (!e.full) e.prior[j] = prior.precision[at];
+    if (!e.full) precision[j] = prior.precision[at];
   }
   if (!job.start) return;
   const double* from = job.start + job.posterior.start[index];
@@ -221,7 +228,7 @@ void copy_prior(const UpdateJob& job, int64_t index) {
   if (!job.posterior.full) return prior.copy(prior.precision, d, job.posterior.precision + job.posterior.start[index]);
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
   if (job.prior.full) {
-    std::copy(prior.precision, prior.precision + packed_size(d), packed);
+    std::copy(prior.precision, prior.precision + (job.prior.packed ? packed_size(d) : d * d), packed);
     return;
   }
   std::fill(packed, packed + packed_size(d), 0.0);
@@ -249,10 +256,15 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
     for (int64_t j = 0; j < e.m; ++j) to[place(j)] = precision[j];
     return;
   }
-  double* h = ws.get(kHessian, e.mp * e.mp);
-  assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
-  if (!compact) return pack(h, e.m, e.mp, packed);
+  const bool in_place = !job.posterior.packed && e.m == e.mp;
+  double* h = in_place ? packed : ws.get(kHessian, e.mp * e.mp);
+  assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
+  if (!compact) {
+    if (!in_place) pack(h, e.m, e.mp, packed, job.posterior.packed);
+    if (!job.posterior.packed) copy_upper_to_lower(packed, e.m);
+    return;
+  }
   for (int64_t i = 0; i < e.m; ++i) {
     const int64_t pi = place(i), row = pi * d - pi * (pi - 1) / 2 - pi;   // packed index of (pi, 0), were it there
     for (int64_t j = i; j < e.m; ++j) packed[row + place(j)] = h[i * e.mp + j];

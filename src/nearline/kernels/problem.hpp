@@ -34,6 +34,7 @@ struct Rows {
 // Gaussian blocks: entity e has the columns column[start[e] .. start[e + 1]), ascending. `mean` is laid out
 // alike; a full precision is the packed upper triangle, row by row, of each block in turn, beginning at
 // packed_start[e]; a diagonal one is laid out like the mean. `shared`: one block over all columns for everybody.
+// Of a single belief a full precision may also come unpacked, as a square.
 struct Blocks {
   int64_t entities = 0;
   const int32_t* column = nullptr;   // null: every block is columns 0 .. d - 1
@@ -43,6 +44,7 @@ struct Blocks {
   double* precision = nullptr;
   bool full = true;
   bool shared = false;
+  bool packed = true;
 };
 
 struct UpdateJob {

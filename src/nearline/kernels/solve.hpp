@@ -74,7 +74,7 @@ struct Entity {
   bool full = true;                       // the prior precision is a matrix
   double *x = nullptr;                    // [np][mp], unless only the sparse form was gathered
   double *y = nullptr, *w = nullptr, *o = nullptr;   // [np], weight zero in the padding
-  double *prior = nullptr;                // [mp][mp] upper triangle, or [mp]
+  const double *prior = nullptr;          // [mp][mp] upper triangle, or [mp]
   double *prior_mean = nullptr;           // [mp]
   const double* start = nullptr;          // [mp], or null to begin at the prior mean
   double *mean = nullptr;                 // [mp] out
