@@ -26,6 +26,10 @@ from nearline.posterior.update import Labels, Report, Status, update_many
 _WEAK = 0.01
 """Precision of the prior on an intercept that the responses leave without a finite optimum: one of std 10."""
 
+_FIXED_TOLERANCE, _RANDOM_TOLERANCE = 1e-3, 1e-6
+"""Where Newton's method may stop, as `fit_linear` and `update_many` count it. The step that was small enough is still
+taken, which about squares what is left, and the next sweep goes on from there."""
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +85,7 @@ class FixedCoordinate:
             l1=self.settings.l1,
             start=self.coefficients if self._started else None,
             adjustment=adjustment,
+            tolerance=_FIXED_TOLERANCE,
             threads=threads,
         )
         self.coefficients = fit.coefficients
@@ -215,6 +220,7 @@ class RandomCoordinate:
             full=self._full,
             layout=self._layout,
             start=None if self._beliefs is None else self._beliefs.mean,
+            tolerance=_RANDOM_TOLERANCE,
             threads=threads,
         )
         self._beliefs = fitted.beliefs

@@ -257,7 +257,7 @@ inline bool is_last_step(const Entity& e, double decrement, double prior_part, d
     change = std::max(change, std::fabs(q[i]));
     size = std::max(size, std::fabs(eta[i]));
   }
-  if (decrement < tolerance) return change < 1e-5;
+  if (decrement < tolerance) return change < std::sqrt(tolerance);
   return prior_part < tolerance && std::isfinite(size) && change <= 1e-13 * size;
 }
 
