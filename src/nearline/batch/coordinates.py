@@ -26,6 +26,10 @@ from nearline.posterior.update import Labels, Report, Status, update_many
 _WEAK = 0.01
 """Precision of the prior on an intercept that the responses leave without a finite optimum: one of std 10."""
 
+_FIXED_TOLERANCE, _RANDOM_TOLERANCE = 1e-3, 1e-6
+"""Where Newton's method may stop, as `fit_linear` and `update_many` count it. The step that was small enough is still
+taken, which about squares what is left, and the next sweep goes on from there."""
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +85,7 @@ class FixedCoordinate:
             l1=self.settings.l1,
             start=self.coefficients if self._started else None,
             adjustment=adjustment,
+            tolerance=_FIXED_TOLERANCE,
             threads=threads,
         )
         self.coefficients = fit.coefficients
@@ -146,6 +151,7 @@ class RandomCoordinate:
         self._row_count = np.diff(self._rows.row_start) + known_rows
         self._layout = self._choose_layout()
         self._beliefs: Blocks | None = None
+        self._fitted_to: tuple[Outcome, Labels] | None = None
         self._moments: Moments | None = None
         self.failures: Counter[Status] = Counter()
 
@@ -178,16 +184,27 @@ class RandomCoordinate:
             return
         take = self._learned.take
         labels = Labels(take(target.y), take(target.weight), take(offset))
-        steps = prior_steps if self._moments is None and self._estimate and not self._warm else 0
+        steps = prior_steps if self._beliefs is None and self._estimate and not self._warm else 0
         for _ in range(steps):
             self._fit(target, labels, threads)
-            self._maximise()
-        self._maximise()
+            self._maximise(threads)
+        self._maximise(threads)
         self._fit(target, labels, threads)
 
-    def _maximise(self) -> None:
-        if self._estimate and self._moments is not None:
-            self.prior = maximise(self._moments, self.prior, estimate_mean=self.settings.estimate_prior_mean)
+    def _maximise(self, threads: int) -> None:
+        if self._estimate and self._fitted_to is not None:
+            found = self._moments_of_fit(threads)
+            self.prior = maximise(found, self.prior, estimate_mean=self.settings.estimate_prior_mean)
+
+    def _moments_of_fit(self, threads: int) -> Moments:
+        """The moments of the beliefs under the prior they were fitted with, when they are first asked for."""
+        if self._moments is None:
+            assert self._beliefs is not None and self._fitted_to is not None  # noqa: S101, PT018 - asked after a fit
+            outcome, labels = self._fitted_to
+            self._moments = moments(
+                self._rows, labels, self._beliefs, self.prior.mean, outcome, threads=threads
+            )
+        return self._moments
 
     def _start_blocks(self, threads: int) -> Blocks:
         assert self._evidence is not None  # noqa: S101 - locked and anchored effects have a start
@@ -203,15 +220,12 @@ class RandomCoordinate:
             full=self._full,
             layout=self._layout,
             start=None if self._beliefs is None else self._beliefs.mean,
+            tolerance=_RANDOM_TOLERANCE,
             threads=threads,
         )
         self._beliefs = fitted.beliefs
         self.failures = _failures(fitted.report)
-        self._moments = None
-        if self._estimate or target.outcome is not Outcome.NORMAL:
-            self._moments = moments(
-                self._rows, labels, fitted.beliefs, self.prior.mean, target.outcome, threads=threads
-            )
+        self._fitted_to, self._moments = (target.outcome, labels), None
 
     def contribution(self, threads: int) -> Floats:
         """X . b of each row, float64[n]."""
@@ -230,18 +244,19 @@ class RandomCoordinate:
         assert self._beliefs is not None  # noqa: S101 - called after an update
         return self._all.put(score_blocks(self._all.rows, self._beliefs, threads=threads)[1])
 
-    def correction(self, target: Target, linear: Floats) -> Floats:
+    def correction(self, target: Target, linear: Floats, threads: int) -> Floats:
         """Half the gradient of log det H in each row's linear predictor, the mode moving along, float64[n].
 
         Added to the fixed effect's gradient, it makes its coefficients maximise the Laplace marginal likelihood
         rather than the likelihood at the modes; 0 for Normal outcomes (see `nearline.posterior.prior`).
         """
-        if self._moments is None or target.outcome is Outcome.NORMAL:
+        if self._fitted_to is None or target.outcome is Outcome.NORMAL:
             return np.zeros_like(linear)
+        found = self._moments_of_fit(threads)
         third = outcomes.slope_of_curvature(target.outcome, linear)
         second = outcomes.curvature(target.outcome, linear)
         put = self._learned.put
-        return 0.5 * target.weight * (third * put(self._moments.leverage) - second * put(self._moments.pull))
+        return 0.5 * target.weight * (third * put(found.leverage) - second * put(found.pull))
 
     def effect(self, threads: int) -> RandomEffect:
         """The effect as it now stands."""

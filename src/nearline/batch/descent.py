@@ -230,7 +230,7 @@ class _Descent:
 
     def _correction(self, target: Target) -> Floats:
         linear = self._linear()
-        parts = [effect.correction(target, linear) for effect in self._random.values()]
+        parts = [effect.correction(target, linear, self._threads) for effect in self._random.values()]
         return np.asarray(np.sum(parts, axis=0) if parts else np.zeros_like(linear), dtype=np.float64)
 
     def _update_noise(self) -> None:

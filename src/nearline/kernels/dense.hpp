@@ -213,20 +213,37 @@ inline void solve_upper(const double* u, int64_t d, double* z) {
   }
 }
 
-// Z <- U'^-1 Z for the d x columns matrix Z (leading dimension `columns`, a multiple of kBlock).
+// Z <- U'^-1 Z for the d x columns matrix Z (leading dimension `columns`, a multiple of kBlock). If Z is lower
+// triangular it stays so, and what is zero may be left out.
+template <bool lower = false>
 inline void solve_transposed_many(const double* u, int64_t d, double* z, int64_t columns, double* panel) {
   DiagonalFactor factor;
   for (int64_t i = 0; i < d; i += kBlock) {
+    const int64_t to = lower ? i + kBlock : columns;
     copy_panel(panel, u + i, d, i, nullptr);
-    add_product_rows(z + i * columns, columns, panel, z, columns, i, 0, columns, -1.0);
+    add_product_rows(z + i * columns, columns, panel, z, columns, i, 0, to, -1.0);
     for (int k = 0; k < kBlock; ++k) {
       const double* row = u + (i + k) * d + i;
       factor.scale[k] = 1.0 / row[k];
       for (int r = k + 1; r < kBlock; ++r)   // (L D^1/2)' = U: L[r][k] = U[k][r] / U[k][k], rows not yet scaled
         factor.multiplier[k][r] = row[r] / row[k];
     }
-    substitute(z + i * columns, columns, 0, columns, factor);
+    substitute(z + i * columns, columns, 0, to, factor);
   }
+}
+
+// inverse = (U' U)^-1 = L' L with L = U'^-1, both triangles. `half` has room for L, `panel` for d * kBlock values.
+inline void invert_factored(const double* u, int64_t d, double* half, double* inverse, double* panel) {
+  std::fill(half, half + d * d, 0.0);
+  for (int64_t j = 0; j < d; ++j) half[j * d + j] = 1.0;
+  solve_transposed_many<true>(u, d, half, d, panel);
+  std::fill(inverse, inverse + d * d, 0.0);
+  for (int64_t i = 0; i < d; i += kBlock) {   // the rows above i have nothing in these columns
+    copy_panel(panel, half + i * d + i, d, d - i, nullptr);
+    add_product_rows(inverse + i * d, d, panel, half + i * d, d, d - i, i, d, 1.0);
+  }
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = i + 1; j < d; ++j) inverse[j * d + i] = inverse[i * d + j];
 }
 
 // out = P v for symmetric P.
