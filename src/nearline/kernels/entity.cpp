@@ -494,7 +494,9 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
     inverse = room;
   }
   double *t = ws.get(kGradient, belief.dp), *vt = ws.get(kStep, belief.dp);
+  double *others = ws.get(kT1, belief.dp), *vo = ws.get(kT2, belief.dp);   // the same of other_variance
   std::fill(t, t + belief.dp, 0.0);
+  std::fill(others, others + belief.dp, 0.0);
   const auto each_row = [&](const auto& visit) {
     for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
       const int64_t row = job.rows.row ? job.rows.row[i] : i;
@@ -510,12 +512,17 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
     double eta = job.offset ? job.offset[row] : 0.0;
     for (size_t k = 0; k < place.size(); ++k) eta += value[k] * belief.mean[place[k]];
     job.leverage[row] = pair_quadratic(belief, inverse, place, value);
-    const double scale = (job.weight ? job.weight[row] : 1.0) * third_derivative(job.outcome, eta) * job.leverage[row];
-    for (size_t k = 0; k < place.size(); ++k) t[place[k]] += scale * value[k];
+    const double third = (job.weight ? job.weight[row] : 1.0) * third_derivative(job.outcome, eta);
+    for (size_t k = 0; k < place.size(); ++k) t[place[k]] += third * job.leverage[row] * value[k];
+    if (!job.other_variance) return;
+    for (size_t k = 0; k < place.size(); ++k) others[place[k]] += third * job.other_variance[row] * value[k];
   });
   if (!known) return kFeatureOutsideBlock;
-  if (inverse) multiply_symmetric(inverse, belief.dp, t, vt);
-  else for (int64_t j = 0; j < belief.d; ++j) vt[j] = t[j] / belief.diagonal[j];
+  const auto solve = [&](const double* right, double* solution) {
+    if (inverse) multiply_symmetric(inverse, belief.dp, right, solution);
+    else for (int64_t j = 0; j < belief.d; ++j) solution[j] = right[j] / belief.diagonal[j];
+  };
+  solve(t, vt);
   each_row([&](int64_t row, const Vector<int32_t>& place, const double* value) {
     double pull = 0.0;
     for (size_t k = 0; k < place.size(); ++k) pull += value[k] * vt[place[k]];
@@ -525,6 +532,10 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   for (int64_t j = 0; j < belief.d; ++j)
     log_determinant += belief.u ? 2.0 * std::log(belief.u[j * belief.dp + j]) : std::log(belief.diagonal[j]);
   job.log_determinant[e] = log_determinant;
+  if (job.other_variance) {
+    solve(others, vo);
+    for (int64_t j = 0; j < belief.d; ++j) vt[j] += vo[j];
+  }
   add_moments(job, e, chunk, belief, vt, inverse);
   return kLearned;
 }
