@@ -172,12 +172,17 @@ class RandomCoordinate:
         return np.arange(len(self._names) + 1, dtype=np.int64) * self._registry.version, None
 
     def update(
-        self, target: Target, offset: Floats, other_variance: Floats | None, prior_steps: int, threads: int
+        self,
+        target: Target,
+        offset: Floats,
+        prior_steps: int,
+        threads: int,
+        other_variance: Floats | None = None,
     ) -> None:
         """Refit every entity; before that, move the population prior where the last fit calls for it.
 
         `offset`, `other_variance` float64[n]: of each row, what the other effects contribute, and its variance
-        (None: not needed).
+        (None: 0).
         """
         if self.settings.locked:
             if self._beliefs is None:
@@ -288,12 +293,12 @@ class RandomCoordinate:
         beliefs = replace(found.beliefs, mean=self._beliefs.mean)
         return with_untouched(beliefs, self._beliefs, found.report.status != Status.LEARNED)
 
-    def effect(self, beliefs: Blocks, threads: int) -> RandomEffect:
-        """The effect with these beliefs, its own or its own reweighed."""
+    def effect(self, threads: int, beliefs: Blocks | None = None) -> RandomEffect:
+        """The effect as it now stands, or with these beliefs: its own, reweighed."""
         if self.settings.locked and self._start is not None:
             return self._start
         layout = active_layout(self._rows, self._evidence) if self._rows.is_sparse else self._layout
-        evidence = extract_evidence(beliefs, self.prior, layout, threads=threads)
+        evidence = extract_evidence(beliefs or self.beliefs, self.prior, layout, threads=threads)
         if self._evidence is not None:
             evidence = with_untouched(evidence, self._evidence, self._rows.rows_per_entity == 0)
         return RandomEffect(

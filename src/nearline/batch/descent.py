@@ -219,7 +219,7 @@ class _Descent:
             else:
                 effect = self._random[name]
                 others = self._variance_of_others(name)
-                effect.update(target, offset, others, self._settings.prior_steps, self._threads)
+                effect.update(target, offset, self._settings.prior_steps, self._threads, others)
                 self._parts[name] = effect.contribution(self._threads)
             self._update_noise()
 
@@ -273,7 +273,7 @@ class _Descent:
         effects = tuple(self._random.values())
         curvature = target.weight * outcomes.curvature(target.outcome, linear)
         beliefs = beliefs_together(effects, curvature, self._threads)
-        random = tuple(e.effect(b, self._threads) for e, b in zip(effects, beliefs, strict=True))
+        random = tuple(e.effect(self._threads, b) for e, b in zip(effects, beliefs, strict=True))
         fixed = self._fixed.effect(target, linear)
         return GameModel(self._settings.outcome, fixed, random, self.noise_variance, self._learned_weight())
 
