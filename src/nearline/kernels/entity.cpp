@@ -504,14 +504,23 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   }
   third_derivatives(job.outcome, eta, np, third);
   double *t = ws.get(kGradient, belief.dp), *vt = ws.get(kStep, belief.dp);
+  double *others = ws.get(kT1, belief.dp), *vo = ws.get(kT2, belief.dp);   // the same of other_variance
   std::fill(t, t + belief.dp, 0.0);
+  std::fill(others, others + belief.dp, 0.0);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t row = ws.row[static_cast<size_t>(i)];
-    const double scale = (job.weight ? job.weight[row] : 1.0) * third[i] * job.leverage[row];
-    for (int64_t k = start[i]; k < start[i + 1]; ++k) t[place[k]] += scale * value[k];
+    const double slope = (job.weight ? job.weight[row] : 1.0) * third[i], own = slope * job.leverage[row];
+    const double other = job.other_variance ? slope * job.other_variance[row] : 0.0;
+    for (int64_t k = start[i]; k < start[i + 1]; ++k) {
+      t[place[k]] += own * value[k];
+      others[place[k]] += other * value[k];
+    }
   }
-  if (inverse) multiply_symmetric(inverse, belief.dp, t, vt);
-  else for (int64_t j = 0; j < belief.d; ++j) vt[j] = t[j] / belief.diagonal[j];
+  const auto solve = [&](const double* right, double* solution) {
+    if (inverse) multiply_symmetric(inverse, belief.dp, right, solution);
+    else for (int64_t j = 0; j < belief.d; ++j) solution[j] = right[j] / belief.diagonal[j];
+  };
+  solve(t, vt);
   for (int64_t i = 0; i < n; ++i) {
     double pull = 0.0;
     for (int64_t k = start[i]; k < start[i + 1]; ++k) pull += value[k] * vt[place[k]];
@@ -521,6 +530,10 @@ Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace
   for (int64_t j = 0; j < belief.d; ++j)
     log_determinant += belief.u ? 2.0 * std::log(belief.u[j * belief.dp + j]) : std::log(belief.diagonal[j]);
   job.log_determinant[e] = log_determinant;
+  if (job.other_variance) {
+    solve(others, vo);
+    for (int64_t j = 0; j < belief.d; ++j) vt[j] += vo[j];
+  }
   add_moments(job, e, chunk, belief, vt, inverse, ws);
   return kLearned;
 }

@@ -323,6 +323,7 @@ void moments(nb::handle rows, nb::handle data, nb::handle beliefs, nb::handle ou
   job.outcome = outcome;
   const int64_t square = job.beliefs.full ? columns * columns : columns;
   job.center = need<const double>(out, "center", columns);
+  job.other_variance = read<const double>(out, "other_variance", argument.count);
   job.leverage = need<double>(out, "leverage", argument.count);
   job.pull = need<double>(out, "pull", argument.count);
   job.covariance_sum = need<double>(out, "covariance_sum", kChunks * square);

@@ -81,11 +81,13 @@ struct MomentsJob {
   Blocks beliefs;
   int outcome = kBernoulli;
   const double* center = nullptr;    // [columns] population mean
+  const double* other_variance = nullptr;  // [rows] of the rest of each row's predictor, or null: none
   double* leverage = nullptr;        // [rows] x' V x
   double* pull = nullptr;            // [rows] x' V t, t = sum_i w_i c'_i h_i x_i: the skewness of the posterior
   double* covariance_sum = nullptr;  // [chunks][columns][columns] or [chunks][columns] (diagonal)
-  double* square_sum = nullptr;      // likewise, of (mean - center)(mean - center)' - sym(V t (mean - center)')
-  double* mean_sum = nullptr;        // [chunks][columns] of mean - V t / 2
+  double* square_sum = nullptr;      // likewise, of (mean - center)(mean - center)' - sym(V s (mean - center)'),
+                                     // s: as t, of h_i + other_variance_i
+  double* mean_sum = nullptr;        // [chunks][columns] of mean - V s / 2
   double* log_determinant = nullptr; // [entities] log det precision
   int8_t* status = nullptr;
 };
