@@ -28,7 +28,17 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
     key=lambda page: page.relative_to(ROOT).as_posix(),
 )
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its full name; a group is one, and so is each command in it."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -97,7 +107,7 @@ def test_every_command_and_option_is_documented(command: str) -> None:
     section = section_of(text("docs/command-line.md"), f"`nearline {command}`")
     for parameter in COMMANDS[command].params:
         if isinstance(parameter, click.Argument):
-            assert parameter.name.upper() in section
+            assert (parameter.metavar or parameter.name.upper()) in section
         for option in parameter.opts if isinstance(parameter, click.Option) else ():
             assert option == "--help" or f"| `{option}" in section
 
@@ -221,7 +231,7 @@ def check_saved_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([name] for name in sorted(COMMANDS))], ids=lambda c: " ".join(c) or "root"
+    "command", [[], *(name.split() for name in sorted(COMMANDS))], ids=lambda c: " ".join(c) or "root"
 )
 def test_help_works(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0

@@ -124,14 +124,21 @@ def read_events(lines: Iterable[bytes], *, latest_ms: int | None = None) -> Iter
             raise DataError(f"line {number}: {error}") from error
 
 
-def write_event(event: Event, source: str = "nearline", id: str | None = None) -> bytes:  # noqa: A002
+def write_event(event: Event, source: str = "nearline", *, position: int | None = None) -> bytes:
     """Return an event as a CloudEvent in JSON, in one line without its end.
 
-    `id` is that of a tick, or of feedback that has none of its own; by default one made of what the event says.
+    A tick, and feedback without an id, get one made of what they say. With `position` the event has an attribute of
+    that name: where in the log it is.
+
+    Raises
+    ------
+    DataError
+        A text that UTF-8 cannot write.
     """
+    envelope = _to_envelope(event, source)
     try:
-        return _encoder.encode(_to_envelope(event, source, id))
-    except (UnicodeEncodeError, ValueError) as error:
+        return _encoder.encode(envelope if position is None else {**envelope, "position": position})
+    except UnicodeEncodeError as error:
         raise DataError(f"event: {error}") from error
 
 
@@ -173,14 +180,14 @@ def _read_feedback(envelope: _Envelope, time_ms: int) -> Feedback:
     return Feedback(said.impression, time_ms, said.label, said.weight, envelope.id)
 
 
-def _to_envelope(event: Event, source: str, id: str | None) -> dict[str, Any]:  # noqa: A002
+def _to_envelope(event: Event, source: str) -> dict[str, Any]:
     if isinstance(event, Impression):
         return _envelope_of(IMPRESSION, event.id, event.time_ms, source, _impression_data(event))
     if isinstance(event, Feedback):
-        name = event.id or id or f"{event.impression}@{event.time_ms}"
+        name = event.id or f"{event.impression}@{event.time_ms}"
         said = _FeedbackData(event.impression, event.label, event.weight)
         return _envelope_of(FEEDBACK, name, event.time_ms, source, said)
-    return _envelope_of(TICK, id or f"tick@{event.time_ms}", event.time_ms, source, None)
+    return _envelope_of(TICK, f"tick@{event.time_ms}", event.time_ms, source, None)
 
 
 def _envelope_of(kind: str, name: str, time_ms: int, source: str, inside: Struct | None) -> dict[str, Any]:
