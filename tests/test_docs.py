@@ -20,6 +20,7 @@ from nearline.cli.main import app, run
 from nearline.config import Config, parse_config
 from nearline.datasets.generated import generate
 from nearline.evaluate.catalogue import METRICS
+from nearline.events import read_event
 from nearline.posterior import Status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -186,6 +187,16 @@ def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest
     namespace: dict[str, Any] = {"__name__": page.stem}
     for block in blocks(page, "python"):
         exec(compile(block, page_id(page), "exec"), namespace)  # noqa: S102 - that is the test
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "json")], ids=page_id)
+def test_every_event_shown_comes_in(page: Path) -> None:
+    for block in blocks(page, "json"):
+        rest = block.strip()
+        while rest:
+            shown, end = json.JSONDecoder().raw_decode(rest)
+            read_event(json.dumps(shown))
+            rest = rest[end:].strip()
 
 
 def train_small_model() -> None:

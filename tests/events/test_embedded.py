@@ -131,7 +131,7 @@ def test_many_processes_write_and_read_at_once(tmp_path):
 
 def test_killed_writers_leave_whole_appends_and_the_next_one_goes_on(tmp_path):
     rng = np.random.default_rng(5)
-    kills = 12
+    kills = 30
     with EmbeddedLog(tmp_path, map_bytes=SMALL_MAP) as log:
         for writer in range(kills):
             process = FORK_SERVER.Process(target=write_until_killed, args=(str(tmp_path), writer))
