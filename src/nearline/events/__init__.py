@@ -3,7 +3,7 @@
 from nearline.events.cloudevents import read_event, read_events, write_event
 from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
 from nearline.events.embedded import EmbeddedLog
-from nearline.events.examples import Served, to_examples
+from nearline.events.examples import Served, examples_from_records, to_examples
 from nearline.events.impression import Event, Feedback, Impression, Tick, require_valid
 from nearline.events.log import Batch, EventLog, MemoryLog
 from nearline.events.partition import partition_of, partitions_of
@@ -26,6 +26,7 @@ __all__ = [
     "encode_dead_letter",
     "encode_event",
     "encode_events",
+    "examples_from_records",
     "partition_of",
     "partitions_of",
     "read_event",
