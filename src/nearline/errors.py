@@ -6,6 +6,7 @@
     ├── ConfigError       the configuration is wrong; the message starts with the key's path
     ├── DataError         the input data are wrong; the message names the file, column or row
     ├── ModelError        a saved model cannot be read, or does not fit what is asked of it
+    ├── StaleWriteError   someone else has written these records since they were read; nothing was written
     └── MissingExtraError an optional dependency is absent; the message is the command that installs it
 
 Each message says what was expected, what was found and, where it is known, how to put it right.
@@ -32,6 +33,18 @@ class DataError(NearlineError):
 @final
 class ModelError(NearlineError):
     """A model that cannot be read, or does not fit the request."""
+
+
+@final
+class StaleWriteError(NearlineError):
+    """Records that someone else has written since they were read; nothing was written.
+
+    `names` are the entities whose version was not the next one; none where only state would have been lost.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @final
