@@ -119,6 +119,21 @@ def decode_records(values: Sequence[bytes | None], *, full: bool) -> Records:
     return Records(numbers[0], numbers[1], numbers[2], numbers[3], evidence)
 
 
+def decode_named(
+    effect: str, names: Sequence[str], values: Sequence[bytes | None], *, full: bool
+) -> Records:
+    """The same, but the error says which entity of which effect it is."""
+    try:
+        return decode_records(values, full=full)
+    except ModelError:
+        for name, value in zip(names, values, strict=True):
+            try:
+                decode_records([value], full=full)
+            except ModelError as error:
+                raise ModelError(f"{effect}: entity {name!r}: {error}") from error
+        raise
+
+
 def versions_of(values: Iterable[bytes | memoryview | None]) -> list[int]:
     """The version of each value that `encode_records` wrote, 0 of None; nothing else of it is looked at."""
     return [0 if value is None else _VERSION.unpack_from(value, _VERSION_AT)[0] for value in values]

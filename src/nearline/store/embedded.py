@@ -25,7 +25,7 @@ from nearline.arrays import Columns
 from nearline.errors import ModelError
 from nearline.model.game import GameModel
 from nearline.model.saved import load_model, save_model
-from nearline.store.codec import decode_records
+from nearline.store.codec import decode_named, decode_records
 from nearline.store.environment import MAP_BYTES, Environment
 from nearline.store.environment import Transaction as Txn
 from nearline.store.generations import Generation, Generations, Status, effect_forms
@@ -189,7 +189,7 @@ class EmbeddedStore:
             here = np.flatnonzero(place == partition).tolist()
             for i, value in zip(here, shard.values(effect, [names[i] for i in here]), strict=True):
                 values[i] = value
-        return decode_records(values, full=full)
+        return decode_named(effect, names, values, full=full)
 
     def history(self, generation: int, effect: str, name: str) -> Records:
         """The versions of one entity's record that are kept, oldest first, the present one last."""

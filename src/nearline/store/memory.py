@@ -8,7 +8,7 @@ from typing import final
 from nearline.arrays import Columns
 from nearline.errors import ModelError
 from nearline.model.game import GameModel
-from nearline.store.codec import decode_records
+from nearline.store.codec import decode_named, decode_records
 from nearline.store.generations import Generation, Generations, Status, effect_forms
 from nearline.store.records import Records
 from nearline.store.seam import Changes, PartitionsOf, Writing, require_partition
@@ -116,7 +116,7 @@ class MemoryStore:
             self._shards[generation, partition].values(effect, [name])[0]
             for name, partition in zip(names, places, strict=True)
         ]
-        return decode_records(values, full=full)
+        return decode_named(effect, names, values, full=full)
 
     def history(self, generation: int, effect: str, name: str) -> Records:
         """The versions of one entity's record that are kept, oldest first, the present one last."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from nearline.arrays import Columns
 from nearline.errors import DataError, ModelError, StaleWriteError
-from nearline.store.codec import decode_records, encode_records, versions_of
+from nearline.store.codec import decode_named, encode_records, versions_of
 from nearline.store.generations import Generation
 from nearline.store.records import Records
 
@@ -68,7 +68,7 @@ class Transaction:
         values = self._shard.values(effect, names)
         if written := self._records.get(effect):
             values = [written.get(name, value) for name, value in zip(names, values, strict=True)]
-        records = decode_records(values, full=full)
+        records = decode_named(effect, names, values, full=full)
         self._versions.setdefault(effect, {}).update(zip(names, records.version.tolist(), strict=True))
         return records
 
