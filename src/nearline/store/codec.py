@@ -119,9 +119,7 @@ def decode_records(values: Sequence[bytes | None], *, full: bool) -> Records:
     return Records(numbers[0], numbers[1], numbers[2], numbers[3], evidence)
 
 
-def decode_named(
-    effect: str, names: Sequence[str], values: Sequence[bytes | None], *, full: bool
-) -> Records:
+def decode_named(effect: str, names: Sequence[str], values: Sequence[bytes | None], *, full: bool) -> Records:
     """The same, but the error says which entity of which effect it is."""
     try:
         return decode_records(values, full=full)
