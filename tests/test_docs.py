@@ -28,7 +28,18 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
     key=lambda page: page.relative_to(ROOT).as_posix(),
 )
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def leaves(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every command by its name, those of groups as `group command`."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -221,7 +232,7 @@ def check_saved_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([name] for name in sorted(COMMANDS))], ids=lambda c: " ".join(c) or "root"
+    "command", [[], *(name.split() for name in sorted(COMMANDS))], ids=lambda c: " ".join(c) or "root"
 )
 def test_help_works(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
