@@ -7,6 +7,7 @@
     ├── DataError         the input data are wrong; the message names the file, column or row
     ├── LogError          the event log cannot be read or written; what is in it stays
     ├── ModelError        a saved model cannot be read, or does not fit what is asked of it
+    ├── StaleWriteError   someone else has written these records since they were read; nothing was written
     └── MissingExtraError an optional dependency is absent; the message is the command that installs it
 
 Each message says what was expected, what was found and, where it is known, how to put it right.
@@ -38,6 +39,18 @@ class LogError(NearlineError):
 @final
 class ModelError(NearlineError):
     """A model that cannot be read, or does not fit the request."""
+
+
+@final
+class StaleWriteError(NearlineError):
+    """Records that someone else has written since they were read; nothing was written.
+
+    `names` are the entities whose version was not the next one; none where only state would have been lost.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @final
