@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearline.errors import LogError
+from nearline.events.embedded import EmbeddedLog
 from nearline.events.log import EventLog, MemoryLog
 from nearline.testing import ManualClock
 
@@ -15,7 +16,11 @@ def memory(folder, clock, partitions=1):
     return MemoryLog(partitions, clock=clock)
 
 
-LOGS = {"memory": memory}
+def embedded(folder, clock, partitions=1):
+    return EmbeddedLog(folder, partitions, map_bytes=2**20, clock=clock)
+
+
+LOGS = {"memory": memory, "embedded": embedded}
 
 
 @pytest.fixture
