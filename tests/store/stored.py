@@ -20,6 +20,11 @@ def place(effect: str, entity: str, partitions: int) -> int:
     return crc32(f"{effect}\0{entity}".encode()) % partitions
 
 
+def places(effect: str, entities, partitions: int):
+    """The same for many, as a store asks for it."""
+    return np.array([place(effect, entity, partitions) for entity in entities], dtype=np.int32)
+
+
 def blocks(sizes, *, full: bool = True, seed: int = 0) -> Blocks:
     """Evidence of entities with so many columns each."""
     rng = np.random.default_rng(seed)

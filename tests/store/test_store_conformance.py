@@ -304,7 +304,7 @@ def test_a_model_comes_back_without_entities_and_its_entities_as_records(store, 
         assert_same_effect(with_records(store.model(number).effect(effect.name), names, read), effect)
         assert set(read.as_of_ms.tolist()) == {77}
         assert set(read.version.tolist()) == {1}
-        placed = [(10, 20)[store.partition_of(effect.name, name)] for name in names]
+        placed = [(10, 20)[place(effect.name, name, 2)] for name in names]
         assert read.position.tolist() == placed
     with pytest.raises(StaleWriteError):
         write_entities(store, number, model, as_of_ms=77)
@@ -383,7 +383,7 @@ def test_two_writers_in_threads_lose_nothing(store, number):
 def test_what_is_read_can_be_written_on(store, number, model):
     effect = model.random[0]
     assert effect.name == USER
-    names = [name for name in effect.names.to_pylist() if store.partition_of(USER, name) == 0]
+    names = [name for name in effect.names.to_pylist() if place(USER, name, 2) == 0]
     place_of = {name: i for i, name in enumerate(effect.names.to_pylist())}
     index = np.array([place_of[name] for name in names])
     ones = np.ones(len(names), dtype=np.int64)

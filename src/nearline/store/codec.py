@@ -40,14 +40,16 @@ from numpy.typing import NDArray
 from nearline.arrays import Bools, Ints
 from nearline.errors import ModelError
 from nearline.posterior.blocks import empty_blocks
-from nearline.store.records import Records, no_records
+from nearline.store.records import Records
 
 FORMAT_VERSION = 1
 FULL, SINGLE = 1, 2
 _HEAD = Struct("<BBHI")
 _VERSION = Struct("<q")
 _VERSION_AT = 16
-_AT_ONCE = 1 << 18  # bytes
+_SMALLEST = 48
+_HALF = np.uint64(32)
+_AT_ONCE = 1 << 19  # bytes
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _NUMBERS = ("version", "position", "as_of_ms", "rows")
 
@@ -84,8 +86,8 @@ def _encode_alike(records: Records, places: Ints, d: int, form: int) -> list[byt
     begins = evidence.packed_start if evidence.full else evidence.start
     written["precision"] = _part(evidence.precision, begins, places, _numbers_in(d, form))
     written["checksum"] = _checksum(written)
-    joined, size = written.tobytes(), written.dtype.itemsize
-    return [joined[at : at + size] for at in range(0, len(joined), size)]
+    values: list[bytes] = written.view(f"V{written.dtype.itemsize}").tolist()
+    return values
 
 
 def decode_records(values: Sequence[bytes | None], *, full: bool) -> Records:
@@ -96,25 +98,40 @@ def decode_records(values: Sequence[bytes | None], *, full: bool) -> Records:
     ModelError
         A value is no record, of a newer format, damaged, or not in the form that `full` says.
     """
-    groups = _by_head(values, full)
+    words, begin, present = _joined(values)
+    groups = _alike(words, begin, present, full)
     sizes = np.zeros(len(values), dtype=np.int64)
-    for d, _, places in groups:
-        sizes[places] = d
+    for d, _, alike in groups:
+        sizes[present[alike]] = d
     start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     evidence = empty_blocks(start, np.empty(int(start[-1]), dtype=np.int32), full=full)
-    absent = no_records(len(values), full=full)
-    numbers = {name: getattr(absent, name).copy() for name in _NUMBERS}
+    numbers = np.zeros((len(_NUMBERS), len(values)), dtype=np.int64)
     for d, form, alike in groups:
-        for places in _portions(alike, d, form):
-            joined = b"".join([values[i] or b"" for i in places.tolist()])
-            read = np.frombuffer(joined, _layout(d, form))
+        layout = _layout(d, form)
+        for some in _portions(alike, d, form):
+            read, places = _part(words, begin, some, layout.itemsize // 8).view(layout)[:, 0], present[some]
             _require_sound(read, places)
-            for name in _NUMBERS:
-                numbers[name][places] = read[name]
+            for i, name in enumerate(_NUMBERS):
+                numbers[i, places] = read[name]
             _fill(evidence.column, start, places, read["column"])
             _fill(evidence.mean, start, places, read["shift"])
             _fill(evidence.precision, evidence.packed_start if full else start, places, read["precision"])
-    return Records(**numbers, evidence=evidence)
+    return Records(numbers[0], numbers[1], numbers[2], numbers[3], evidence)
+
+
+def decode_named(
+    effect: str, names: Sequence[str], values: Sequence[bytes | None], *, full: bool
+) -> Records:
+    """The same, but the error says which entity of which effect it is."""
+    try:
+        return decode_records(values, full=full)
+    except ModelError:
+        for name, value in zip(names, values, strict=True):
+            try:
+                decode_records([value], full=full)
+            except ModelError as error:
+                raise ModelError(f"{effect}: entity {name!r}: {error}") from error
+        raise
 
 
 def versions_of(values: Iterable[bytes | memoryview | None]) -> list[int]:
@@ -172,35 +189,41 @@ def _multipliers(words: int) -> NDArray[np.uint64]:
 
 def _checksum(records: NDArray[Any]) -> NDArray[np.uint64]:
     words = records.view("<u8").reshape(len(records), -1)
-    mixed = words >> np.uint64(32)
+    mixed = words >> _HALF
     np.bitwise_xor(mixed, words, out=mixed)
     checksum: NDArray[np.uint64] = mixed @ _multipliers(words.shape[1])
     return checksum
 
 
-def _by_head(values: Sequence[bytes | None], full: bool) -> list[tuple[int, int, Ints]]:
-    """Number of columns, form and places of the values that have the same; each value has the size that it says."""
-    heads: dict[bytes, list[int]] = {}
-    for place, value in enumerate(values):
-        if value is not None:
-            heads.setdefault(value[:8], []).append(place)
+def _joined(values: Sequence[bytes | None]) -> tuple[NDArray[np.uint64], Ints, Ints]:
+    """The words of all values that are there, where each begins and the last one ends, and the place of each."""
+    there = [value for value in values if value is not None]
+    places = np.arange(len(values), dtype=np.int64)
+    if len(there) < len(values):
+        places = places[np.fromiter((value is not None for value in values), np.bool_, len(values))]
+    size = np.fromiter(map(len, there), np.int64, len(there))
+    _require(
+        (size >= _SMALLEST) & (size % 8 == 0), places, "expected 48 bytes or more by eights: it is damaged"
+    )
+    begin = np.concatenate([[0], np.cumsum(size // 8)]).astype(np.int64)
+    return np.frombuffer(b"".join(there), "<u8"), begin, places
+
+
+def _alike(words: NDArray[np.uint64], begin: Ints, present: Ints, full: bool) -> list[tuple[int, int, Ints]]:
+    """Number of columns and form, and which of the values have them; each value has the size that it says."""
+    head, size = words[begin[:-1]], np.diff(begin) * 8
     groups = []
-    for head, places in heads.items():
-        d, form = _read_head(head, places[0], full)
-        size = _size(d, form)
-        for place in places:
-            value = values[place]
-            if value is not None and len(value) != size:
-                raise ModelError(
-                    f"record {place}: expected {size} bytes for {d} columns, got {len(value)}: it is damaged"
-                )
-        groups.append((d, form, np.array(places, dtype=np.int64)))
+    for one in np.unique(head):
+        alike = np.flatnonzero(head == one)
+        d, form = _read_head(one.tobytes(), int(present[alike[0]]), full)
+        _require(
+            size[alike] == _size(d, form), present[alike], f"expected {_size(d, form)} bytes: it is damaged"
+        )
+        groups.append((d, form, alike))
     return groups
 
 
 def _read_head(head: bytes, place: int, full: bool) -> tuple[int, int]:
-    if len(head) < _HEAD.size:
-        raise ModelError(f"record {place}: expected at least 48 bytes, got {len(head)}: it is damaged")
     version, form, zero, d = _HEAD.unpack(head)
     if version > FORMAT_VERSION:
         raise ModelError(
@@ -218,11 +241,11 @@ def _read_head(head: bytes, place: int, full: bool) -> tuple[int, int]:
 def _require_sound(read: NDArray[Any], places: Ints) -> None:
     _require(read["checksum"] == _checksum(read), places, "its checksum does not fit: it is damaged")
     column = read["column"]
-    ascending = np.all(column[:, 1:] > column[:, :-1], axis=1) & np.all(column >= 0, axis=1)
-    _require(ascending, places, "expected columns that ascend from 0 or above")
+    _require(column[:, 1:] > column[:, :-1], places, "expected columns that ascend")
+    _require(column[:, :1] >= 0, places, "expected columns that ascend from 0 or above")
     _require((read["version"] > 0) & (read["rows"] >= 0), places, "expected a version and a count of rows")
-    finite = np.isfinite(read["shift"]).all(axis=1) & np.isfinite(read["precision"]).all(axis=1)
-    _require(finite, places, "expected finite numbers")
+    _require(np.isfinite(read["shift"]), places, "expected finite numbers")
+    _require(np.isfinite(read["precision"]), places, "expected finite numbers")
 
 
 def _require_writable(records: Records, single: bool) -> None:
@@ -241,8 +264,9 @@ def _require_writable(records: Records, single: bool) -> None:
 
 
 def _require(sound: Bools, places: Ints | None, expected: str) -> None:
+    """Raise a `ModelError` that names the first record with anything in its row that is not sound."""
     if not sound.all():
-        first = int(np.flatnonzero(~sound)[0])
+        first = int(np.argwhere(~sound)[0, 0])
         raise ModelError(f"record {first if places is None else int(places[first])}: {expected}")
 
 

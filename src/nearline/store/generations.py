@@ -9,6 +9,9 @@ import msgspec
 from nearline.errors import ModelError
 from nearline.model.game import GameModel
 
+LONGEST_EFFECT = 200
+"""Bytes of an effect's name."""
+
 
 @final
 class Status(StrEnum):
@@ -67,7 +70,15 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def effect_forms(model: GameModel) -> tuple[EffectForm, ...]:
-    """The random effects of a model, as a generation lists them."""
+    """The random effects of a model, as a generation lists them.
+
+    Raises a `ModelError` for a name that has a zero byte, which ends it in keys, or more than 200 bytes.
+    """
+    for effect in model.random:
+        if "\0" in effect.name or len(effect.name.encode()) > LONGEST_EFFECT:
+            raise ModelError(
+                f"random effect {effect.name!r}: expected a name of at most {LONGEST_EFFECT} bytes without a zero byte"
+            )
     return tuple(EffectForm(effect.name, effect.kind, effect.is_full) for effect in model.random)
 
 

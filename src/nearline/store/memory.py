@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import final
 
+from nearline.arrays import Columns
 from nearline.errors import ModelError
 from nearline.model.game import GameModel
-from nearline.store.codec import decode_records
+from nearline.store.codec import decode_named, decode_records
 from nearline.store.generations import Generation, Generations, Status, effect_forms
 from nearline.store.records import Records
-from nearline.store.seam import Changes, PartitionOf, Writing
+from nearline.store.seam import Changes, PartitionsOf, Writing, require_partition
 from nearline.store.seeding import without_entities
 from nearline.store.transaction import FEED, Transaction, Values, stale
 
@@ -19,13 +20,13 @@ from nearline.store.transaction import FEED, Transaction, Values, stale
 class MemoryStore:
     """Keeps everything in dictionaries of this process: see `nearline.store.seam.ModelStore`.
 
-    `partition_of` places entities; `history` is how many earlier versions of each record are kept.
+    `partitions_of` places entities; `history` is how many earlier versions of each record are kept.
     """
 
-    def __init__(self, partition_of: PartitionOf, *, partitions: int = 1, history: int = 0) -> None:
+    def __init__(self, partitions_of: PartitionsOf, *, partitions: int = 1, history: int = 0) -> None:
         if partitions < 1:
             raise ModelError(f"partitions: expected 1 or more, got {partitions}")
-        self._place = partition_of
+        self._partitions_of = partitions_of
         self._partitions = partitions
         self._history = history
         self._generations = Generations()
@@ -37,9 +38,9 @@ class MemoryStore:
         """How many partitions there are."""
         return self._partitions
 
-    def partition_of(self, effect: str, entity: str) -> int:
-        """The partition an entity's record is in."""
-        return self._place(effect, entity, self._partitions)
+    def partitions_of(self, effect: str, names: Sequence[str]) -> Columns:
+        """The partition each entity's record is in, int32[n]."""
+        return self._partitions_of(effect, names, self._partitions)
 
     def generations(self) -> Generations:
         """All of them, and which one is live."""
@@ -110,16 +111,17 @@ class MemoryStore:
     def get_many(self, generation: int, effect: str, names: Sequence[str]) -> Records:
         """The record of each name, in order."""
         full = self._generations.find(generation).is_full(effect)
+        places = self.partitions_of(effect, names).tolist()
         values = [
-            self._shards[generation, self.partition_of(effect, name)].values(effect, [name])[0]
-            for name in names
+            self._shards[generation, partition].values(effect, [name])[0]
+            for name, partition in zip(names, places, strict=True)
         ]
-        return decode_records(values, full=full)
+        return decode_named(effect, names, values, full=full)
 
     def history(self, generation: int, effect: str, name: str) -> Records:
         """The versions of one entity's record that are kept, oldest first, the present one last."""
         full = self._generations.find(generation).is_full(effect)
-        shard = self._shards[generation, self.partition_of(effect, name)]
+        shard = self._shards[generation, int(self.partitions_of(effect, [name])[0])]
         return decode_records(shard.records.get(effect, {}).get(name, []), full=full)
 
     def names(self, generation: int, effect: str, partition: int) -> list[str]:
@@ -144,7 +146,7 @@ class MemoryStore:
     def writing(self, generation: int, partition: int) -> Iterator[Writing]:
         """A transaction, committed where the block ends."""
         shard = self._shard(generation, partition)
-        transaction = Transaction(self._generations.find(generation), partition, self.partition_of, shard)
+        transaction = Transaction(self._generations.find(generation), partition, self.partitions_of, shard)
         yield transaction
         transaction.commit()
 
@@ -155,12 +157,6 @@ class MemoryStore:
         self._generations.find(generation)
         require_partition(partition, self._partitions)
         return self._shards[generation, partition]
-
-
-def require_partition(partition: int, partitions: int) -> None:
-    """Raise a `ModelError` unless there is such a partition."""
-    if not 0 <= partition < partitions:
-        raise ModelError(f"partition: expected 0 to {partitions - 1}, got {partition}")
 
 
 @final

@@ -6,12 +6,14 @@ from typing import Protocol, TypeAlias, final
 
 import msgspec
 
+from nearline.arrays import Columns
+from nearline.errors import ModelError
 from nearline.model.game import GameModel
 from nearline.store.generations import Generation, Generations, Status
 from nearline.store.records import Records
 
-PartitionOf: TypeAlias = Callable[[str, str, int], int]
-"""Effect, entity and number of partitions -> partition."""
+PartitionsOf: TypeAlias = Callable[[str, Sequence[str], int], Columns]
+"""Effect, names of entities and number of partitions -> the partition of each entity, int32[n]."""
 
 
 @final
@@ -73,8 +75,8 @@ class ModelStore(Protocol):
     def partitions(self) -> int:
         """How many partitions there are; fixed when the store is made."""
 
-    def partition_of(self, effect: str, entity: str) -> int:
-        """The partition an entity's record is in."""
+    def partitions_of(self, effect: str, names: Sequence[str]) -> Columns:
+        """The partition each entity's record is in, int32[n]."""
 
     def generations(self) -> Generations:
         """All of them, and which one is live."""
@@ -144,3 +146,9 @@ class ModelStore(Protocol):
 
     def close(self) -> None:
         """Let go of files; the store cannot be used afterwards."""
+
+
+def require_partition(partition: int, partitions: int) -> None:
+    """Raise a `ModelError` unless there is such a partition."""
+    if not 0 <= partition < partitions:
+        raise ModelError(f"partition: expected 0 to {partitions - 1}, got {partition}")

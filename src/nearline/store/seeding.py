@@ -50,7 +50,7 @@ def write_entities(
         )
     for effect in model.random:
         names = [str(name) for name in effect.names.to_pylist()]
-        partition = np.array([store.partition_of(effect.name, name) for name in names], dtype=np.int64)
+        partition = store.partitions_of(effect.name, names)
         for p in range(store.partitions):
             here = np.flatnonzero(partition == p)
             for begin in range(0, len(here), at_once):

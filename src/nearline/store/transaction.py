@@ -5,8 +5,9 @@ from typing import Protocol, TypeAlias, final
 
 import numpy as np
 
+from nearline.arrays import Columns
 from nearline.errors import DataError, ModelError, StaleWriteError
-from nearline.store.codec import decode_records, encode_records, versions_of
+from nearline.store.codec import decode_named, encode_records, versions_of
 from nearline.store.generations import Generation
 from nearline.store.records import Records
 
@@ -46,11 +47,15 @@ class Transaction:
     """
 
     def __init__(
-        self, generation: Generation, partition: int, partition_of: Callable[[str, str], int], shard: Shard
+        self,
+        generation: Generation,
+        partition: int,
+        partitions_of: Callable[[str, Sequence[str]], Columns],
+        shard: Shard,
     ) -> None:
         self._generation = generation
         self._partition = partition
-        self._partition_of = partition_of
+        self._partitions_of = partitions_of
         self._shard = shard
         self._base = shard.commit()
         self._versions: dict[str, dict[str, int]] = {}
@@ -63,7 +68,7 @@ class Transaction:
         values = self._shard.values(effect, names)
         if written := self._records.get(effect):
             values = [written.get(name, value) for name, value in zip(names, values, strict=True)]
-        records = decode_records(values, full=full)
+        records = decode_named(effect, names, values, full=full)
         self._versions.setdefault(effect, {}).update(zip(names, records.version.tolist(), strict=True))
         return records
 
@@ -106,11 +111,12 @@ class Transaction:
         if len(set(names)) < len(names):
             twice = sorted(name for name in set(names) if list(names).count(name) > 1)[0]
             raise ModelError(f"{effect}: expected each entity once, got {twice!r} more than once")
-        for name in names:
-            if (partition := self._partition_of(effect, name)) != self._partition:
-                raise ModelError(
-                    f"{effect}: entity {name!r} belongs to partition {partition}, not {self._partition}"
-                )
+        places = self._partitions_of(effect, names)
+        if (elsewhere := places != self._partition).any():
+            first = int(np.flatnonzero(elsewhere)[0])
+            raise ModelError(
+                f"{effect}: entity {names[first]!r} belongs to partition {places[first]}, not {self._partition}"
+            )
 
     def _require_next(self, effect: str, names: Sequence[str], records: Records) -> None:
         versions = self._versions.setdefault(effect, {})

@@ -1,0 +1,157 @@
+"""One LMDB environment of this process: short transactions, a map that grows, errors that say what to do.
+
+LMDB maps a file of a fixed size into memory. Where the size does not do, the map is made larger while no
+transaction of this process is open, and the write begins again; other processes notice and follow.
+An environment must not be used on both sides of a fork, which is found here and refused.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition
+from typing import Any, TypeAlias, final
+
+import lmdb
+
+from nearline.errors import ModelError
+
+MAP_BYTES = 1 << 30
+"""Of address space, not of disk: what an environment's map begins with."""
+
+Transaction: TypeAlias = Any
+"""One of LMDB; to its stubs every value may be a memoryview, which only those that ask for it get."""
+
+_READERS = 1024
+
+
+@final
+class Environment:
+    """An environment with databases of given names, made where they are not there yet.
+
+    Raises a `ModelError` where it cannot be opened, read or written; what was committed stays as it is.
+    """
+
+    def __init__(self, folder: Path, databases: Sequence[str], *, map_bytes: int = MAP_BYTES) -> None:
+        self.folder = folder
+        self._process = os.getpid()
+        self._gate = _Gate()
+        with self._errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            # The page that says which commit is the last is not flushed by itself: a power cut may lose the last
+            # commit, never part of one.
+            self._lmdb = lmdb.open(
+                os.fspath(folder),
+                map_size=map_bytes,
+                max_dbs=len(databases),
+                max_readers=_READERS,
+                metasync=False,
+                readahead=False,
+            )
+            self._lmdb.reader_check()  # places of readers that were killed
+        self._databases: dict[str, Any] = {}
+        self.write(lambda txn: self._open(databases, txn))
+
+    def __getitem__(self, name: str) -> Any:
+        """The database of that name."""
+        return self._databases[name]
+
+    @property
+    def map_bytes(self) -> int:
+        """The present size of the map."""
+        return int(self._lmdb.info()["map_size"])
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """One state of all databases. Read what is needed and leave; do not nest."""
+        with self._errors():
+            while True:
+                with self._gate.inside():
+                    try:
+                        txn = self._lmdb.begin()
+                    except lmdb.MapResizedError:
+                        pass
+                    else:
+                        with txn:
+                            yield txn
+                        return
+                self._follow()
+
+    def write(self, work: Callable[[Transaction], None]) -> None:
+        """Commit what `work` does, on disk when this returns; if it raises, nothing. It may be called again."""
+        with self._errors():
+            while True:
+                size = self.map_bytes
+                try:
+                    with self._gate.inside(), self._lmdb.begin(write=True) as txn:
+                        work(txn)
+                    return
+                except lmdb.MapFullError:
+                    self._grow(size)
+                except lmdb.MapResizedError:
+                    self._follow()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._process == os.getpid():
+            with self._gate.alone():
+                self._lmdb.close()
+
+    def _open(self, databases: Sequence[str], txn: Transaction) -> None:
+        self._databases = {name: self._lmdb.open_db(name.encode(), txn=txn) for name in databases}
+
+    def _grow(self, size: int) -> None:
+        with self._gate.alone():
+            if self.map_bytes == size:  # else another thread has done so
+                self._lmdb.set_mapsize(2 * size)
+
+    def _follow(self) -> None:
+        """Take over the size that another process has given the map."""
+        with self._gate.alone():
+            self._lmdb.set_mapsize(0)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        if self._process != os.getpid():
+            raise ModelError(
+                f"{self.folder}: opened before a fork; open the store in the process that uses it"
+            )
+        try:
+            yield
+        except (lmdb.Error, OSError) as error:
+            raise ModelError(f"{self.folder}: {error}; what was committed before is not affected") from error
+
+
+@final
+class _Gate:
+    """Lets any number of threads inside, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._inside = 0
+        self._alone = False
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone)
+            self._alone = True
+            self._changed.wait_for(lambda: self._inside == 0)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
