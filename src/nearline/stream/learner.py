@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 
 from nearline.arrays import Bools, Floats, Ints
-from nearline.errors import DataError, ModelError
+from nearline.errors import DataError
 from nearline.events.examples import Served, to_examples
 from nearline.events.impression import Impression
+from nearline.events.partition import partitions_of
 from nearline.events.wire import decode_event
 from nearline.model.effects import RandomEffect, design
 from nearline.model.examples import Examples
@@ -30,9 +31,8 @@ from nearline.stream.joined import Kind, decode_rows
 from nearline.stream.rounds import Batches, Outcomes, learn_in_rounds
 from nearline.stream.update import NEVER, Known, Rule
 
-_PROGRESS = b"progress"
-_WAITING = b"waiting/"
-_DEAD = b"dead/"
+PROGRESS_KEY = b"progress"
+"""Where a partition keeps its `Progress`."""
 
 
 @final
@@ -54,7 +54,7 @@ class LearnSettings:
 class LearnCounts(msgspec.Struct, frozen=True):
     """What became of the rows of a partition: each counts once for every effect whose entity the partition owns.
 
-    ``rows = learned + taken_back + set_aside + waiting``, always.
+    ``rows = learned + taken_back + set_aside``, always.
 
     Attributes
     ----------
@@ -62,24 +62,23 @@ class LearnCounts(msgspec.Struct, frozen=True):
     learned : rows that are in the evidence of their entity.
     taken_back : corrections that were taken out of it.
     set_aside : rows that could not be learned or taken back; each is a dead letter with its reason.
-    waiting : rows whose mini-batch is not due yet.
-    batches : mini-batches learned.
     """
 
     rows: int = 0
     learned: int = 0
     taken_back: int = 0
     set_aside: int = 0
-    waiting: int = 0
-    batches: int = 0
+
+    def plus(self, other: "LearnCounts") -> "LearnCounts":
+        """Both together."""
+        return LearnCounts(*(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)))
 
 
 @final
 class Progress(msgspec.Struct, frozen=True):
-    """How far a partition is: the last position of the row log, the latest event time there, and the counts."""
+    """How far a partition is: the last position of the row log that was learned, and the counts."""
 
     position: int = 0
-    time_ms: int = 0
     counts: LearnCounts = LearnCounts()
 
 
@@ -99,6 +98,24 @@ class SetAside:
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chunk:
+    """Some rows of a partition: those that are examples, as columns of n entries.
+
+    position : int64[n], in the row log. takes_back : bool[n].
+    linear : float64[n], offset and fixed effect.
+    names : by kind of entity, the name of each example's entity or None.
+    """
+
+    position: Ints
+    takes_back: Bools
+    examples: Examples
+    served: Served
+    linear: Floats
+    names: Mapping[str, list[str | None]]
+
+
+@final
 class Learner:
     """Learns the rows of one partition into one generation.
 
@@ -106,7 +123,7 @@ class Learner:
     ----------
     model : of the generation: its fixed effect, columns and priors.
     generation : its number; rows served by another generation are rescored by this one's fixed effect.
-    partition, partitions : which entities it owns.
+    partition, partitions : which entities it owns, out of how many partitions.
     settings : how to learn.
     """
 
@@ -115,7 +132,9 @@ class Learner:
     ) -> None:
         self._model, self._generation = model, generation
         self._partition, self._partitions = partition, partitions
-        self._settings = settings
+        self._threads = settings.threads
+        self._kinds = tuple({effect.kind: None for effect in model.random})
+        self._bags = tuple({bag: None for part in (model.fixed, *model.random) for bag in part.bags})
         self._rules = {
             effect.name: Rule(
                 effect.prior,
@@ -126,27 +145,145 @@ class Learner:
             for effect in model.random
         }
 
-    def step(self, txn: Writing, first: int, rows: Sequence[bytes]) -> Progress:
-        """Learn the rows at positions first, first + 1, ... of the row log, those in the records already excepted.
+    def step(self, txn: Writing, first: int, rows: Sequence[bytes]) -> tuple[Progress, list[SetAside]]:
+        """Learn the rows at positions first, first + 1, ... of the row log; those learned before are passed over.
 
         Raises
         ------
         DataError
-            Positions are missing between what was learned and `first`.
+            Positions are missing between what was learned and `first`, or a row is damaged.
         """
         progress = progress_of(txn.get_state(PROGRESS_KEY))
         if first > progress.position + 1:
             raise DataError(f"row log: expected position {progress.position + 1}, got {first}")
-        known = progress.position + 1 - first
-        rows, first = rows[known:], first + max(known, 0)
+        known = max(0, progress.position + 1 - first)
+        first, rows = first + known, rows[known:]
         if not rows:
-            return progress
-        chunk = _read_chunk(first, rows)
-        counts = progress.counts
+            return progress, []
+        counts, aside = progress.counts, list[SetAside]()
+        chunk = self._read(first, rows)
         for effect in self._model.random:
-            mine = self._rows_of(effect, chunk)
-            counts = self._learn(txn, effect, chunk, mine, counts)
-        time_ms = max(progress.time_ms, int(chunk.time_ms.max()))
-        progress = Progress(first + len(rows) - 1, time_ms, counts)
+            more, faults = self._learn(txn, effect, chunk)
+            counts, aside = counts.plus(more), aside + faults
+        progress = Progress(first + len(rows) - 1, counts)
         txn.put_state(PROGRESS_KEY, msgspec.msgpack.encode(progress))
-        return progress
+        return progress, aside
+
+    def _read(self, first: int, rows: Sequence[bytes]) -> _Chunk:
+        joined = decode_rows(rows)
+        here = np.flatnonzero(joined.kind != Kind.TICK)
+        impressions = [_impression(joined.records[i]) for i in here.tolist()]
+        examples, served = to_examples(
+            impressions,
+            joined.label[here],
+            joined.weight[here],
+            bags=self._bags,
+            kinds=self._kinds,
+            effects=self._rules,
+        )
+        fixed = served.fixed
+        other = served.generation != self._generation
+        if other.any():
+            fixed = np.where(other, self._model.fixed.contribution(examples), fixed)
+        names = {kind: [i.entities.get(kind) for i in impressions] for kind in self._kinds}
+        takes_back = joined.kind[here] == Kind.TAKE_BACK
+        return _Chunk(first + here, takes_back, examples, served, examples.offset + fixed, names)
+
+    def _learn(
+        self, txn: Writing, effect: RandomEffect, chunk: _Chunk
+    ) -> tuple[LearnCounts, list[SetAside]]:
+        mine, names = self._mine(effect, chunk)
+        if len(mine) == 0:
+            return LearnCounts(), []
+        owners, entity, number = by_most_batches(names)
+        records = txn.get_many(effect.name, owners)
+        fresh = np.flatnonzero(chunk.position[mine] > records.position[entity])
+        batches = Batches(mine[fresh], entity[fresh], number[fresh], chunk.takes_back[mine[fresh]])
+        matrix = design(effect.registry, effect.bags, chunk.examples, grow=False)
+        known, outcomes = learn_in_rounds(
+            Known(records.evidence, np.where(records.version > 0, records.as_of_ms, NEVER)),
+            batches,
+            EffectRows(matrix, np.zeros(len(chunk.position), dtype=np.int64)),
+            self._observed(effect, chunk),
+            self._rules[effect.name],
+            threads=self._threads,
+        )
+        txn.put_many(effect.name, owners, _next_records(records, known, batches, outcomes, chunk.position))
+        return _counted(batches, outcomes), _faults(effect.name, chunk.position, batches, outcomes)
+
+    def _mine(self, effect: RandomEffect, chunk: _Chunk) -> tuple[Ints, list[str]]:
+        """The examples whose entity this partition owns, int64[m], and the names of these entities."""
+        there = [(i, name) for i, name in enumerate(chunk.names[effect.kind]) if name is not None]
+        owned = partitions_of(effect.name, [name for _, name in there], self._partitions) == self._partition
+        mine = [pair for pair, is_owned in zip(there, owned.tolist(), strict=True) if is_owned]
+        return np.array([i for i, _ in mine], dtype=np.int64), [name for _, name in mine]
+
+    def _observed(self, effect: RandomEffect, chunk: _Chunk) -> Observed:
+        others = [other.name for other in self._model.random if other.name != effect.name]
+        served, examples = chunk.served, chunk.examples
+        assert examples.time_ms is not None  # noqa: S101 - impressions have a time
+        return Observed(
+            y=examples.response,
+            weight=examples.weight,
+            offset=np.sum([chunk.linear, *(served.mean[other] for other in others)], axis=0),
+            variance=np.sum(
+                [np.zeros(len(examples)), *(served.variance[other] for other in others)], axis=0
+            ),
+            time_ms=examples.time_ms,
+            own=served.mean[effect.name],
+        )
+
+
+def by_most_batches(names: Sequence[str]) -> tuple[list[str], Ints, Ints]:
+    """Entities by how many rows they have, those with most first; each row's place among them; its number there.
+
+    Each row is a mini-batch of its own.
+    """
+    found, entity, count = np.unique(np.array(names, dtype=object), return_inverse=True, return_counts=True)
+    order = np.argsort(-count, kind="stable")
+    place = np.empty(len(found), dtype=np.int64)
+    place[order] = np.arange(len(found))
+    entity = place[entity]
+    by_entity = np.argsort(entity, kind="stable")
+    begin = np.concatenate([[0], np.cumsum(count[order])[:-1]])
+    number = np.empty(len(entity), dtype=np.int64)
+    number[by_entity] = np.arange(len(entity)) - begin[entity[by_entity]]
+    return [str(found[i]) for i in order.tolist()], entity, number
+
+
+def _impression(record: bytes) -> Impression:
+    event = decode_event(record)
+    if not isinstance(event, Impression):
+        raise DataError(f"row log: expected an impression, got {type(event).__name__}")
+    return event
+
+
+def _next_records(
+    records: Records, known: Known, batches: Batches, outcomes: Outcomes, position: Ints
+) -> Records:
+    reached = records.position.copy()
+    np.maximum.at(reached, batches.entity, position[batches.row])
+    change = np.where(batches.takes_back, -1, 1) * outcomes.learned
+    rows = records.rows + np.bincount(batches.entity, change, len(reached)).astype(np.int64)
+    as_of_ms = np.where(known.as_of_ms == NEVER, 0, known.as_of_ms)
+    return Records(records.version + 1, reached, as_of_ms, rows, known.evidence)
+
+
+def _counted(batches: Batches, outcomes: Outcomes) -> LearnCounts:
+    return LearnCounts(
+        rows=len(batches.row),
+        learned=int(np.count_nonzero(outcomes.learned & ~batches.takes_back)),
+        taken_back=int(np.count_nonzero(outcomes.learned & batches.takes_back)),
+        set_aside=int(np.count_nonzero(~outcomes.learned)),
+    )
+
+
+def _faults(effect: str, position: Ints, batches: Batches, outcomes: Outcomes) -> list[SetAside]:
+    faults = []
+    for i in np.flatnonzero(~outcomes.learned).tolist():
+        status = Status(int(outcomes.status[i]))
+        reason = "a number is not finite, or the label not one of its outcome"
+        if status is not Status.LEARNED:
+            reason = status.name.lower().replace("_", " ")
+        faults.append(SetAside(int(position[batches.row[i]]), effect, reason))
+    return faults
