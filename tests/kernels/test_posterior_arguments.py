@@ -91,6 +91,7 @@ def calls() -> Iterator[tuple[str, Call]]:
             square = (_posterior.CHUNKS, 3, 3) if full else (_posterior.CHUNKS, 3)
             sums = SimpleNamespace(
                 center=np.zeros(3),
+                other_variance=np.zeros(4),
                 leverage=np.zeros(4),
                 pull=np.zeros(4),
                 covariance_sum=np.zeros(square),
@@ -136,7 +137,7 @@ def calls() -> Iterator[tuple[str, Call]]:
 
 
 NAMES = [name for name, _ in calls()]
-MAY_BE_ABSENT = {"row", "weight", "offset", "keep", "variance", "column", "start of report"}
+MAY_BE_ABSENT = {"row", "weight", "offset", "keep", "variance", "other_variance", "column", "start of report"}
 INDICES = {"row", "row_start", "indptr", "indices", "start", "packed_start", "column"}
 WRITTEN = {
     "status",

@@ -83,9 +83,10 @@ def test_beliefs_that_cannot_score_their_rows_are_named() -> None:
 
 
 def slow_moments(
-    problem: Problem, entity: np.ndarray, beliefs: Blocks, center: Floats, columns: int
+    problem: Problem, entity: np.ndarray, beliefs: Blocks, center: Floats, other: Floats
 ) -> Moments:
     """The sums of posterior/prior.py by its formulas."""
+    columns = problem.d
     covariance, square = np.zeros((columns, columns)), np.zeros((columns, columns))
     mean, count, logdet = np.zeros(columns), np.zeros(columns), np.zeros(beliefs.entities)
     leverage, pull = np.zeros(problem.n), np.zeros(problem.n)
@@ -97,6 +98,7 @@ def slow_moments(
         third = families.slope_of_curvature(problem.outcome, eta)
         vt = v @ (x.T @ (problem.weight[own] * third * leverage[own]))
         pull[own] = x @ vt
+        vt = vt + v @ (x.T @ (problem.weight[own] * third * other[own]))
         covariance[np.ix_(at, at)] += v
         square[np.ix_(at, at)] += np.outer(c, c) - (np.outer(vt, c) + np.outer(c, vt)) / 2.0
         mean[at] += belief.mean - vt / 2.0
@@ -117,12 +119,13 @@ def test_moments_are_the_sums_they_are_said_to_be(
 ) -> None:
     problem, entity, rows, labels, beliefs = batch(seed, outcome, full=full, is_sparse=is_sparse)
     center = np.random.default_rng(seed).normal(size=problem.d)
-    slow = slow_moments(problem, entity, beliefs, center, problem.d)
+    other = np.random.default_rng(seed + 1).gamma(1.0, size=problem.n)
+    slow = slow_moments(problem, entity, beliefs, center, other)
     if not full:
         slow = replace(slow, covariance=np.diag(slow.covariance), square=np.diag(slow.square))
-    fast = moments(rows, labels, beliefs, center, outcome, threads=threads)
+    fast = moments(rows, labels, beliefs, center, outcome, other_variance=other, threads=threads)
     assert_moments_close(fast, slow)
-    one_thread = moments(rows, labels, beliefs, center, outcome)
+    one_thread = moments(rows, labels, beliefs, center, outcome, other_variance=other)
     for name in Moments.__slots__:
         np.testing.assert_array_equal(getattr(fast, name), getattr(one_thread, name))
 

@@ -211,3 +211,19 @@ def test_a_diagonal_prior_can_grow_correlations(problem: Problem) -> None:
         group_rows(sparse(problem.x)), labels, share(problem.belief), problem.outcome, full=True
     )
     assert_same(sparse_rows.beliefs.belief(0), fit(full), 1e-9)
+
+
+@pytest.mark.parametrize("d", [*range(1, 18), 24, 31, 32, 33])
+def test_one_belief_as_a_square_is_the_packed_one_bit_for_bit(d: int) -> None:
+    for outcome in Outcome:
+        for full in (True, False):
+            problem = draw(d, 9, d, outcome, full=full)
+            before = replace(
+                problem.belief, mean=problem.belief.mean.copy(), precision=problem.belief.precision.copy()
+            )
+            labels = Labels(problem.y, problem.weight, problem.offset)
+            many = update_many(group_rows(problem.x), labels, share(problem.belief), outcome, full=full)
+            one = fit(problem)
+            assert_identical(one, many.beliefs.belief(0))
+            np.testing.assert_array_equal(one.precision, one.precision.T)
+            assert_identical(problem.belief, before)  # read where it lies, and left as it was

@@ -1,7 +1,7 @@
 """The blocks of the descent: each refits one effect to what the others leave unexplained."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -25,6 +25,10 @@ from nearline.posterior.update import Labels, Report, Status, update_many
 
 _WEAK = 0.01
 """Precision of the prior on an intercept that the responses leave without a finite optimum: one of std 10."""
+
+_FIXED_TOLERANCE, _RANDOM_TOLERANCE = 1e-3, 1e-6
+"""Where Newton's method may stop, as `fit_linear` and `update_many` count it. The step that was small enough is still
+taken, which about squares what is left, and the next sweep goes on from there."""
 
 
 @final
@@ -81,6 +85,7 @@ class FixedCoordinate:
             l1=self.settings.l1,
             start=self.coefficients if self._started else None,
             adjustment=adjustment,
+            tolerance=_FIXED_TOLERANCE,
             threads=threads,
         )
         self.coefficients = fit.coefficients
@@ -146,6 +151,8 @@ class RandomCoordinate:
         self._row_count = np.diff(self._rows.row_start) + known_rows
         self._layout = self._choose_layout()
         self._beliefs: Blocks | None = None
+        self._counted = np.zeros(0)
+        self._fitted_to: tuple[Outcome, Labels, Floats | None] | None = None
         self._moments: Moments | None = None
         self.failures: Counter[Status] = Counter()
 
@@ -170,48 +177,84 @@ class RandomCoordinate:
             return active_layout(self._all.rows)
         return np.arange(len(self._names) + 1, dtype=np.int64) * self._registry.version, None
 
-    def update(self, target: Target, offset: Floats, prior_steps: int, threads: int) -> None:
-        """Refit every entity; before that, move the population prior where the last fit calls for it."""
+    def update(
+        self,
+        target: Target,
+        offset: Floats,
+        prior_steps: int,
+        threads: int,
+        other_variance: Floats | None = None,
+    ) -> None:
+        """Refit every entity; before that, move the population prior where the last fit calls for it.
+
+        `offset`, `other_variance` float64[n]: of each row, what the other effects contribute, and its variance
+        (None: 0).
+        """
         if self.settings.locked:
             if self._beliefs is None:
                 self._beliefs = self._start_blocks(threads)
             return
         take = self._learned.take
         labels = Labels(take(target.y), take(target.weight), take(offset))
-        steps = prior_steps if self._moments is None and self._estimate and not self._warm else 0
+        others = None if other_variance is None else take(other_variance)
+        steps = prior_steps if self._beliefs is None and self._estimate and not self._warm else 0
         for _ in range(steps):
-            self._fit(target, labels, threads)
-            self._maximise()
-        self._maximise()
-        self._fit(target, labels, threads)
+            self._fit(target, labels, others, threads)
+            self._maximise(threads)
+        self._maximise(threads)
+        self._fit(target, labels, others, threads)
 
-    def _maximise(self) -> None:
-        if self._estimate and self._moments is not None:
-            self.prior = maximise(self._moments, self.prior, estimate_mean=self.settings.estimate_prior_mean)
+    def _maximise(self, threads: int) -> None:
+        if self._estimate and self._fitted_to is not None:
+            found = self._moments_of_fit(threads)
+            self.prior = maximise(found, self.prior, estimate_mean=self.settings.estimate_prior_mean)
+
+    def _moments_of_fit(self, threads: int) -> Moments:
+        """The moments of the beliefs under the prior they were fitted with, when they are first asked for."""
+        if self._moments is None:
+            assert self._beliefs is not None and self._fitted_to is not None  # noqa: S101, PT018 - asked after a fit
+            outcome, labels, others = self._fitted_to
+            self._moments = moments(
+                self._rows,
+                labels,
+                self._beliefs,
+                self.prior.mean,
+                outcome,
+                other_variance=others,
+                threads=threads,
+            )
+        return self._moments
+
+    def _prior_blocks(self, threads: int) -> Blocks:
+        return share(self.prior) if self._evidence is None else self._start_blocks(threads)
 
     def _start_blocks(self, threads: int) -> Blocks:
         assert self._evidence is not None  # noqa: S101 - locked and anchored effects have a start
         return complete(self._evidence, self.prior, self._layout, threads=threads)
 
-    def _fit(self, target: Target, labels: Labels, threads: int) -> None:
-        prior = share(self.prior) if self._evidence is None else self._start_blocks(threads)
+    def _fit(self, target: Target, labels: Labels, others: Floats | None, threads: int) -> None:
         fitted = update_many(
             self._rows,
             labels,
-            prior,
+            self._prior_blocks(threads),
             target.outcome,
             full=self._full,
             layout=self._layout,
             start=None if self._beliefs is None else self._beliefs.mean,
+            tolerance=_RANDOM_TOLERANCE,
             threads=threads,
         )
         self._beliefs = fitted.beliefs
         self.failures = _failures(fitted.report)
-        self._moments = None
-        if self._estimate or target.outcome is not Outcome.NORMAL:
-            self._moments = moments(
-                self._rows, labels, fitted.beliefs, self.prior.mean, target.outcome, threads=threads
-            )
+        entity_learned = np.repeat(fitted.report.status == Status.LEARNED, self._rows.rows_per_entity)
+        self._counted = (entity_learned & (fitted.report.row_learned != 0)).astype(np.float64)
+        self._fitted_to, self._moments = (target.outcome, labels, others), None
+
+    @property
+    def beliefs(self) -> Blocks:
+        """What is believed of each entity, the other effects taken as known."""
+        assert self._beliefs is not None  # noqa: S101 - called after an update
+        return self._beliefs
 
     def contribution(self, threads: int) -> Floats:
         """X . b of each row, float64[n]."""
@@ -228,28 +271,49 @@ class RandomCoordinate:
     def variance(self, threads: int) -> Floats:
         """X' V x of each row, float64[n]: what is not known of the entity's part."""
         assert self._beliefs is not None  # noqa: S101 - called after an update
+        if self._fitted_to is not None and self._learned is self._all:
+            return self._all.put(self._moments_of_fit(threads).leverage)
         return self._all.put(score_blocks(self._all.rows, self._beliefs, threads=threads)[1])
 
-    def correction(self, target: Target, linear: Floats) -> Floats:
+    def correction(self, target: Target, linear: Floats, threads: int) -> Floats:
         """Half the gradient of log det H in each row's linear predictor, the mode moving along, float64[n].
 
         Added to the fixed effect's gradient, it makes its coefficients maximise the Laplace marginal likelihood
         rather than the likelihood at the modes; 0 for Normal outcomes (see `nearline.posterior.prior`).
         """
-        if self._moments is None or target.outcome is Outcome.NORMAL:
+        if self._fitted_to is None or target.outcome is Outcome.NORMAL:
             return np.zeros_like(linear)
+        found = self._moments_of_fit(threads)
         third = outcomes.slope_of_curvature(target.outcome, linear)
         second = outcomes.curvature(target.outcome, linear)
         put = self._learned.put
-        return 0.5 * target.weight * (third * put(self._moments.leverage) - second * put(self._moments.pull))
+        return 0.5 * target.weight * (third * put(found.leverage) - second * put(found.pull))
 
-    def effect(self, threads: int) -> RandomEffect:
-        """The effect as it now stands."""
+    def counted(self, weight: Floats) -> Floats:
+        """`weight` float64[n] of the rows that the beliefs were learned from, 0 of all others."""
+        if self.settings.locked:
+            return np.zeros_like(weight)
+        return self._learned.put(self._learned.take(weight) * self._counted)
+
+    def reweighed(self, weight: Floats, threads: int) -> Blocks:
+        """The beliefs with their means, and the precision that rows of curvature `weight` float64[n] add up to."""
+        assert self._beliefs is not None  # noqa: S101 - called after an update
+        if self.settings.locked:
+            return self._beliefs
+        labels = Labels(np.zeros(self._rows.count), self._learned.take(weight))
+        prior = self._prior_blocks(threads)
+        found = update_many(
+            self._rows, labels, prior, Outcome.NORMAL, full=self._full, layout=self._layout, threads=threads
+        )
+        beliefs = replace(found.beliefs, mean=self._beliefs.mean)
+        return with_untouched(beliefs, self._beliefs, found.report.status != Status.LEARNED)
+
+    def effect(self, threads: int, beliefs: Blocks | None = None) -> RandomEffect:
+        """The effect as it now stands, or with these beliefs: its own, reweighed."""
         if self.settings.locked and self._start is not None:
             return self._start
-        assert self._beliefs is not None  # noqa: S101 - called after an update
         layout = active_layout(self._rows, self._evidence) if self._rows.is_sparse else self._layout
-        evidence = extract_evidence(self._beliefs, self.prior, layout, threads=threads)
+        evidence = extract_evidence(beliefs or self.beliefs, self.prior, layout, threads=threads)
         if self._evidence is not None:
             evidence = with_untouched(evidence, self._evidence, self._rows.rows_per_entity == 0)
         return RandomEffect(

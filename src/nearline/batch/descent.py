@@ -14,6 +14,7 @@ import numpy as np
 
 from nearline.arrays import Floats
 from nearline.batch.coordinates import FixedCoordinate, RandomCoordinate, Target
+from nearline.batch.crossed import beliefs_together
 from nearline.batch.settings import FIXED, TrainingSettings
 from nearline.errors import ConfigError, DataError
 from nearline.fixed.linear import available_cores
@@ -217,7 +218,8 @@ class _Descent:
                 self._parts[FIXED] = self._fixed.contribution()
             else:
                 effect = self._random[name]
-                effect.update(target, offset, self._settings.prior_steps, self._threads)
+                others = self._variance_of_others(name)
+                effect.update(target, offset, self._settings.prior_steps, self._threads, others)
                 self._parts[name] = effect.contribution(self._threads)
             self._update_noise()
 
@@ -228,9 +230,16 @@ class _Descent:
     def _linear(self) -> Floats:
         return np.asarray(np.sum([self._examples.offset, *self._parts.values()], axis=0), dtype=np.float64)
 
+    def _variance_of_others(self, name: str) -> Floats | None:
+        """What is not known of the other random effects, float64[n]; None where it moves nothing."""
+        others = [e for other, e in self._random.items() if other != name and e.has_beliefs]
+        if self._settings.outcome is Outcome.NORMAL or not others:
+            return None
+        return np.asarray(np.sum([e.variance(self._threads) for e in others], axis=0), dtype=np.float64)
+
     def _correction(self, target: Target) -> Floats:
         linear = self._linear()
-        parts = [effect.correction(target, linear) for effect in self._random.values()]
+        parts = [effect.correction(target, linear, self._threads) for effect in self._random.values()]
         return np.asarray(np.sum(parts, axis=0) if parts else np.zeros_like(linear), dtype=np.float64)
 
     def _update_noise(self) -> None:
@@ -260,8 +269,12 @@ class _Descent:
 
     def model(self) -> GameModel:
         target = self._target()
-        random = tuple(effect.effect(self._threads) for effect in self._random.values())
-        fixed = self._fixed.effect(target, self._linear())
+        linear = self._linear()
+        effects = tuple(self._random.values())
+        curvature = target.weight * outcomes.curvature(target.outcome, linear)
+        beliefs = beliefs_together(effects, curvature, self._threads)
+        random = tuple(e.effect(self._threads, b) for e, b in zip(effects, beliefs, strict=True))
+        fixed = self._fixed.effect(target, linear)
         return GameModel(self._settings.outcome, fixed, random, self.noise_variance, self._learned_weight())
 
     def failures(self) -> dict[str, Counter[Status]]:

@@ -10,7 +10,6 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.json
 import pyarrow.parquet
 
@@ -63,6 +62,8 @@ def _read_directory(path: Path) -> pa.Table:
     files = sorted(str(file) for file in path.rglob("*.parquet"))
     if not files:
         raise DataError(f"{path}: expected a directory with .parquet files, found none")
+    import pyarrow.dataset  # noqa: PLC0415 - brings in pandas, which takes longer than all else that is imported here
+
     partitions = pyarrow.dataset.partitioning(flavor="hive")
     found = pyarrow.dataset.dataset(
         files, format="parquet", partitioning=partitions, partition_base_dir=str(path)
@@ -83,7 +84,7 @@ def _read_file(path: Path, text: Collection[str]) -> pa.Table:
 
 
 def _parse_parquet(content: bytes, _: Collection[str]) -> pa.Table:
-    return pyarrow.parquet.read_table(pa.BufferReader(content))
+    return pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read()
 
 
 def _parse_json_lines(content: bytes, _: Collection[str]) -> pa.Table:

@@ -1,7 +1,8 @@
 """`nearline train` and `refit`: configuration and rows in, a model and its report out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from nearline.batch.descent import Training, fit_game
+from nearline.batch.descent import Training, Watch, fit_game
 from nearline.batch.settings import TrainingSettings
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
 from nearline.config import Config, parse_config, read_config
@@ -18,9 +19,9 @@ from nearline.errors import MissingExtraError, ModelError
 from nearline.evaluate import curves
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.describe import describe_training, effect_distributions
-from nearline.evaluate.report import Reference, Report, Stage, write_report
+from nearline.evaluate.report import Reference, Report, Stage, renderer, write_report
 from nearline.evaluate.results import Evaluation
-from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
+from nearline.evaluate.staged import StageRun, judge, run_stages_beside, stage_of
 from nearline.model.examples import Examples
 from nearline.model.game import GameModel
 from nearline.model.saved import load_model, require_place, save_model
@@ -68,21 +69,19 @@ def train(
     """Train as configured, write the model folder and, if rows are held out, the report; return both results."""
     settings = training_settings(checked(config, examples))
     stages: dict[str, tuple[StageRun, ...]] = {}
+    evaluation: Evaluation | None = None
     if config.evaluation.test_fraction > 0.0:
-        with watch.step("train and judge each stage"):
-            stages = _run_stages(config, examples, settings, output)
-    start = list(stages.values())[-1][0].training.model if stages else None
-    with watch.step("train on all rows"):
-        training = _fit(examples, settings, start, output)
+        stages, training, evaluation = _train_in_stages(config, examples, settings, output, watch)
+    else:
+        with watch.step("train on all rows"):
+            training = _fit(examples, settings, output)
     metadata = {"config": config.model_dump(mode="json", exclude_defaults=True), "rows": len(examples)}
     with output.step("save", watch):
         save_model(training.model, folder, metadata)
     _warn(training, output)
     set_aside = training.rows_set_aside
     document: dict[str, Any] = {"model": str(folder), "rows": len(examples), "set_aside": set_aside}
-    if stages:
-        with output.step("judge", watch):
-            evaluation = _judge(config, stages)
+    if evaluation is not None:
         summaries = tuple(stage_of(runs) for runs in stages.values())
         with output.step("report", watch):
             page = _report(
@@ -103,27 +102,42 @@ def train(
     return training.model, document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()}
 
 
-def _run_stages(
-    config: Config, examples: Examples, settings: TrainingSettings, output: Output
-) -> dict[str, tuple[StageRun, ...]]:
+def _train_in_stages(
+    config: Config, examples: Examples, settings: TrainingSettings, output: Output, watch: Stopwatch
+) -> tuple[dict[str, tuple[StageRun, ...]], Training, Evaluation]:
+    """Every stage with every seed; the training on all rows and the judgement of the first seed beside them.
+
+    The seconds of what goes on side by side overlap.
+    """
     seeds = config.evaluation.seeds
-    with output.progress("training", len(seeds) * (1 + len(settings.random))) as steps:
-        return run_stages(
+
+    def finish(runs: Sequence[StageRun], go_on: Watch) -> tuple[Training, Evaluation]:
+        with watch.step("train on all rows"):
+            training = fit_game(examples, settings, start=runs[-1].training.model, watch=go_on)
+        steps.done("all rows")
+        with watch.step("judge"):
+            evaluation = _judge(config, runs)
+        with suppress(MissingExtraError):  # said when the report is to be written
+            renderer()  # loads Matplotlib while the seeds are still at work
+        return training, evaluation
+
+    work = len(seeds) * (1 + len(settings.random)) + 1
+    with watch.step("train and judge each stage"), output.progress("training", work) as steps:
+        stages, (training, evaluation) = run_stages_beside(
+            finish,
             examples,
             settings,
             test_fraction=config.evaluation.test_fraction,
             seeds=seeds,
             on_stage=lambda seed, stage: steps.done(f"seed {seed}: {stage}"),
         )
+    return stages, training, evaluation
 
 
-def _fit(examples: Examples, settings: TrainingSettings, start: GameModel | None, output: Output) -> Training:
+def _fit(examples: Examples, settings: TrainingSettings, output: Output) -> Training:
     with output.progress("training on all rows", settings.sweeps) as steps:
         return fit_game(
-            examples,
-            settings,
-            start=start,
-            watch=lambda sweep: steps.done(f"training on all rows: sweep {sweep.number}"),
+            examples, settings, watch=lambda sweep: steps.done(f"training on all rows: sweep {sweep.number}")
         )
 
 
@@ -137,14 +151,14 @@ def _write(path: Path, page: Report, output: Output) -> str | None:
     return str(path)
 
 
-def _judge(config: Config, stages: Mapping[str, tuple[StageRun, ...]]) -> Evaluation:
-    """Judge the last stage with the first seed, beside the fixed effect alone."""
-    baseline, last = next(iter(stages.values()))[0], list(stages.values())[-1][0]
+def _judge(config: Config, runs: Sequence[StageRun]) -> Evaluation:
+    """Judge the last stage of one seed, beside its first: the fixed effect alone."""
+    baseline, last = runs[0], runs[-1]
     return judge(
         last.training.model,
         last.scores,
         last.test,
-        baseline=baseline.scores.mean if len(stages) > 1 else None,
+        baseline=baseline.scores.mean if len(runs) > 1 else None,
         seed=last.seed,
         resamples=config.evaluation.resamples,
     )

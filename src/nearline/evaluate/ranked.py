@@ -77,30 +77,30 @@ def equal_mass_calibration_error(masses: Masses, score: Floats, bins: int) -> Fl
 
     Rows that share a score share every bin that the score falls in, so their order cannot matter.
     """
-    expected_so_far = masses.total * score
-    np.cumsum(expected_so_far, axis=-1, out=expected_so_far)
-    weights = masses.total_so_far[..., -1]
-    gaps = np.empty(weights.shape)
-    for row in np.ndindex(gaps.shape):
-        observed = in_equal_mass_bins(masses.total_so_far[row], masses.positive_so_far[row], bins)
-        expected = in_equal_mass_bins(masses.total_so_far[row], expected_so_far[row], bins)
-        gaps[row] = np.abs(observed - expected).sum()
-    return ratio(gaps, weights)
+    excess_so_far = masses.total * score  # of what is expected over what is observed
+    np.cumsum(excess_so_far, axis=-1, out=excess_so_far)
+    excess_so_far -= masses.positive_so_far
+    gaps = np.abs(in_equal_mass_bins(masses.total_so_far, excess_so_far, bins)).sum(axis=-1)
+    return ratio(gaps, masses.total_so_far[..., -1])
 
 
 def in_equal_mass_bins(mass_so_far: Floats, amount_so_far: Floats, bins: int) -> Floats:
-    """Return how much of an amount falls in each of `bins` bins of equal mass, shape (bins,).
+    """Return how much of an amount falls in each of `bins` bins of equal mass, shape (..., bins).
 
-    `mass_so_far` and `amount_so_far` are running sums of shape (scores,). A score whose mass lies across an
+    `mass_so_far` and `amount_so_far` are running sums of shape (..., scores). A score whose mass lies across an
     edge gives each side its share.
     """
-    edges = mass_so_far[-1] * (np.arange(1, bins + 1) / bins)
-    at = np.minimum(np.searchsorted(mass_so_far, edges), mass_so_far.size - 1)
+    edges = mass_so_far[..., -1:] * (np.arange(1, bins + 1) / bins)
+    at = np.empty(edges.shape, dtype=np.int64)
+    for row in np.ndindex(at.shape[:-1]):
+        at[row] = np.searchsorted(mass_so_far[row], edges[row])
+    np.minimum(at, mass_so_far.shape[-1] - 1, out=at)
     before = np.maximum(at - 1, 0)
-    mass_before = np.where(at > 0, mass_so_far[before], 0.0)
-    amount_before = np.where(at > 0, amount_so_far[before], 0.0)
-    share = ratio(edges - mass_before, mass_so_far[at] - mass_before, otherwise=1.0)
-    gathered = amount_before + share * (amount_so_far[at] - amount_before)
+    mass_before = np.where(at > 0, np.take_along_axis(mass_so_far, before, axis=-1), 0.0)
+    amount_before = np.where(at > 0, np.take_along_axis(amount_so_far, before, axis=-1), 0.0)
+    mass_at, amount_at = (np.take_along_axis(sums, at, axis=-1) for sums in (mass_so_far, amount_so_far))
+    share = ratio(edges - mass_before, mass_at - mass_before, otherwise=1.0)
+    gathered = amount_before + share * (amount_at - amount_before)
     return _steps(gathered)
 
 

@@ -1,6 +1,6 @@
 """What a report on a trained model says, as frozen values, and the front door that writes it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -121,8 +121,8 @@ class Report:
     headline: str | None = None
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Write the report as one HTML file that needs no other and no network; the same bytes every time.
+def renderer() -> Callable[[Report], str]:
+    """Return what turns a report into HTML: the same text every time.
 
     Raises
     ------
@@ -135,4 +135,9 @@ def write_report(path: Path, report: Report) -> None:
         if error.name is not None and error.name.startswith("nearline"):
             raise
         raise MissingExtraError("the HTML report", "report") from error
-    path.write_text(render(report), encoding="utf-8")
+    return render
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the report as one HTML file that needs no other and no network; raises what `renderer` does."""
+    path.write_text(renderer()(report), encoding="utf-8")

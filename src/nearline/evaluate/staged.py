@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import TypeAlias, final
+from typing import TypeAlias, TypeVar, final
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from nearline.model.game import GameModel, Scores
 from nearline.posterior.outcomes import Outcome
 
 Progress: TypeAlias = Callable[[int, str], None]
+Finding = TypeVar("Finding")
 
 
 @final
@@ -58,6 +59,30 @@ def run_stages(
     Seeds run side by side, one thread each, on as many threads as the settings allow. `on_stage(seed, stage)` is
     called, from those threads, after each.
     """
+    return run_stages_beside(
+        lambda *_: None,
+        examples,
+        settings,
+        test_fraction=test_fraction,
+        seeds=seeds,
+        on_stage=on_stage,
+    )[0]
+
+
+def run_stages_beside(
+    work: Callable[[Sequence[StageRun], Watch], Finding],
+    examples: Examples,
+    settings: TrainingSettings,
+    *,
+    test_fraction: float,
+    seeds: Sequence[int],
+    on_stage: Progress | None = None,
+) -> tuple[dict[str, tuple[StageRun, ...]], Finding]:
+    """Train as `run_stages` does, and beside it do the `work` that needs the stages of the first seed alone.
+
+    The work comes after the last seed has begun, where a core would else have nothing to do. It is given those stages
+    and what its own training has to watch: that stops it once the whole is given up.
+    """
     threads = settings.threads or available_cores()
     workers = min(threads, len(seeds))
     alone = replace(settings, threads=max(1, threads // workers))
@@ -78,11 +103,14 @@ def run_stages(
 
     pool = ThreadPoolExecutor(workers)
     try:
-        by_seed = list(pool.map(one_seed, seeds))
+        begun = [pool.submit(one_seed, seed) for seed in seeds]
+        beside = pool.submit(lambda: work(begun[0].result(), go_on))
+        by_seed = [seed.result() for seed in begun]
+        finding = beside.result()
     finally:  # an error or an interrupt need not wait for the other seeds
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
-    return {runs[0].name: tuple(runs) for runs in zip(*by_seed, strict=True)}
+    return {runs[0].name: tuple(runs) for runs in zip(*by_seed, strict=True)}, finding
 
 
 def _stages_of_seed(

@@ -149,7 +149,9 @@ def half_deviance(objective: Objective, margin: Floats) -> float:
     y = objective.y
     match objective.outcome:
         case Outcome.BERNOULLI:
-            perfect = entr(y) + entr(1.0 - y)
+            perfect = np.zeros_like(y)
+            between = (y > 0.0) & (y < 1.0)
+            perfect[between] = entr(y[between]) + entr(1.0 - y[between])
         case Outcome.NORMAL:
             perfect = np.zeros_like(y)
         case Outcome.POISSON:

@@ -1,5 +1,8 @@
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nearline.arrays import Columns, Floats, Ints
 
 CHUNKS: int
@@ -19,7 +22,7 @@ def update(
 def update_one(
     mean: Floats,
     precision: Floats,
-    x: Floats,
+    x: Floats | NDArray[np.float32],
     y: Floats,
     weight: Floats | None,
     offset: Floats | None,

@@ -170,48 +170,80 @@ inline void add_rows(double* y, const double* a, int64_t lda, const double* s, i
   }
 }
 
-// z <- U'^-1 z.
+// z <- U'^-1 z. Within a block each unknown waits for the one before: unrolled, they do so in registers.
 inline void solve_transposed(const double* u, int64_t d, double* z) {
   for (int64_t i = 0; i < d; i += kBlock) {
-    double minus[kBlock], inverse[kBlock];
-    for (int r = 0; r < kBlock; ++r) inverse[r] = 1.0 / u[(i + r) * d + i + r];
+    const double* block = u + i * d + i;
+    double own[kBlock], inverse[kBlock];
     for (int r = 0; r < kBlock; ++r) {
-      const double* row = u + (i + r) * d + i;
-      z[i + r] *= inverse[r];
-      for (int j = r + 1; j < kBlock; ++j) z[i + j] -= z[i + r] * row[j];
-      minus[r] = -z[i + r];
+      own[r] = z[i + r];
+      inverse[r] = 1.0 / block[r * d + r];
     }
-    add_rows(z, u + i * d, d, minus, i + kBlock, d);
+    NEARLINE_UNROLL
+    for (int r = 0; r < kBlock; ++r) {
+      own[r] *= inverse[r];
+      NEARLINE_UNROLL
+      for (int j = r + 1; j < kBlock; ++j) own[j] -= own[r] * block[r * d + j];
+    }
+    for (int r = 0; r < kBlock; ++r) {
+      z[i + r] = own[r];
+      own[r] = -own[r];
+    }
+    add_rows(z, u + i * d, d, own, i + kBlock, d);
   }
 }
 
 // z <- U^-1 z.
 inline void solve_upper(const double* u, int64_t d, double* z) {
   for (int64_t i = d - kBlock; i >= 0; i -= kBlock) {
-    double right[kBlock], inverse[kBlock];
-    dot_rows(u + i * d, d, z, i + kBlock, d, right);
-    for (int r = 0; r < kBlock; ++r) inverse[r] = 1.0 / u[(i + r) * d + i + r];
-    for (int r = kBlock - 1; r >= 0; --r) {
-      z[i + r] = (z[i + r] - right[r]) * inverse[r];
-      for (int q = 0; q < r; ++q) right[q] += u[(i + q) * d + i + r] * z[i + r];
+    const double* block = u + i * d + i;
+    double own[kBlock], inverse[kBlock];
+    dot_rows(u + i * d, d, z, i + kBlock, d, own);
+    for (int r = 0; r < kBlock; ++r) {
+      own[r] = z[i + r] - own[r];
+      inverse[r] = 1.0 / block[r * d + r];
     }
+    NEARLINE_UNROLL
+    for (int r = kBlock - 1; r >= 0; --r) {
+      own[r] *= inverse[r];
+      NEARLINE_UNROLL
+      for (int q = 0; q < r; ++q) own[q] -= block[q * d + r] * own[r];
+    }
+    for (int r = 0; r < kBlock; ++r) z[i + r] = own[r];
   }
 }
 
-// Z <- U'^-1 Z for the d x columns matrix Z (leading dimension `columns`, a multiple of kBlock).
+// Z <- U'^-1 Z for the d x columns matrix Z (leading dimension `columns`, a multiple of kBlock). If Z is lower
+// triangular it stays so, and what is zero may be left out.
+template <bool lower = false>
 inline void solve_transposed_many(const double* u, int64_t d, double* z, int64_t columns, double* panel) {
   DiagonalFactor factor;
   for (int64_t i = 0; i < d; i += kBlock) {
+    const int64_t to = lower ? i + kBlock : columns;
     copy_panel(panel, u + i, d, i, nullptr);
-    add_product_rows(z + i * columns, columns, panel, z, columns, i, 0, columns, -1.0);
+    add_product_rows(z + i * columns, columns, panel, z, columns, i, 0, to, -1.0);
     for (int k = 0; k < kBlock; ++k) {
       const double* row = u + (i + k) * d + i;
       factor.scale[k] = 1.0 / row[k];
       for (int r = k + 1; r < kBlock; ++r)   // (L D^1/2)' = U: L[r][k] = U[k][r] / U[k][k], rows not yet scaled
         factor.multiplier[k][r] = row[r] / row[k];
     }
-    substitute(z + i * columns, columns, 0, columns, factor);
+    substitute(z + i * columns, columns, 0, to, factor);
   }
+}
+
+// inverse = (U' U)^-1 = L' L with L = U'^-1, both triangles. `half` has room for L, `panel` for d * kBlock values.
+inline void invert_factored(const double* u, int64_t d, double* half, double* inverse, double* panel) {
+  std::fill(half, half + d * d, 0.0);
+  for (int64_t j = 0; j < d; ++j) half[j * d + j] = 1.0;
+  solve_transposed_many<true>(u, d, half, d, panel);
+  std::fill(inverse, inverse + d * d, 0.0);
+  for (int64_t i = 0; i < d; i += kBlock) {   // the rows above i have nothing in these columns
+    copy_panel(panel, half + i * d + i, d, d - i, nullptr);
+    add_product_rows(inverse + i * d, d, panel, half + i * d, d, d - i, i, d, 1.0);
+  }
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = i + 1; j < d; ++j) inverse[j * d + i] = inverse[i * d + j];
 }
 
 // out = P v for symmetric P.

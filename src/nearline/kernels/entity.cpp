@@ -22,18 +22,23 @@ inline int64_t block_size(const Blocks& blocks, int64_t e) {
   return blocks.shared ? blocks.start[1] - blocks.start[0] : blocks.start[e + 1] - blocks.start[e];
 }
 
-// Packed upper triangle of dimension d <-> padded square with a unit diagonal in the padding.
-void unpack(const double* packed, int64_t d, int64_t dp, double* square) {
+// Upper triangle of dimension d, packed or in a square, <-> padded square with a unit diagonal in the padding.
+void unpack(const double* from, int64_t d, int64_t dp, double* square, bool packed = true) {
   std::fill(square, square + dp * dp, 0.0);
-  for (int64_t i = 0; i < d; packed += d - i, ++i) {
-    std::copy(packed, packed + (d - i), square + i * dp + i);
-    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = packed[j - i];
+  for (int64_t i = 0; i < d; from += packed ? d - i : d + 1, ++i) {   // from element (i, i) to the next
+    std::copy(from, from + (d - i), square + i * dp + i);
+    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = from[j - i];
   }
   for (int64_t i = d; i < dp; ++i) square[i * dp + i] = 1.0;
 }
 
-void pack(const double* square, int64_t d, int64_t dp, double* packed) {
-  for (int64_t i = 0; i < d; packed += d - i, ++i) std::copy(square + i * dp + i, square + i * dp + d, packed);
+void pack(const double* square, int64_t d, int64_t dp, double* to, bool packed = true) {
+  for (int64_t i = 0; i < d; to += packed ? d - i : d + 1, ++i) std::copy(square + i * dp + i, square + i * dp + d, to);
+}
+
+void copy_upper_to_lower(double* square, int64_t d) {
+  for (int64_t i = 1; i < d; ++i)
+    for (int64_t j = 0; j < i; ++j) square[i * d + j] = square[j * d + i];
 }
 
 double feature(const Rows& rows, int64_t row, int64_t j) {
@@ -80,21 +85,24 @@ class Places {
   int32_t* position_ = nullptr;
 };
 
-// Whether a row of an update or of moments can be learned.
-template <class Job>
-bool is_learnable(const Job& job, int64_t row) {
-  const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
-  return is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 && std::isfinite(offset) &&
-         has_finite_features(job.rows, row);
+// Whether all features of the entity's rows are finite, by one look where they lie together; false if they do not.
+bool are_finite_together(const Rows& rows, int64_t from, int64_t to) {
+  if (rows.row || !rows.indptr) return false;
+  return all_finite(rows.values + rows.indptr[from], rows.indptr[to] - rows.indptr[from]);
 }
 
-// The rows of entity e that can be learned, marked in job.row_learned.
-void select_rows(const UpdateJob& job, int64_t e, Workspace& ws) {
+// ws.row: the rows of entity e that an update or moments can learn; tells `mark` of each row whether it is one.
+template <class Job, class Mark>
+void select_rows(const Job& job, int64_t e, Workspace& ws, const Mark& mark) {
   ws.row.clear();
-  for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
+  const int64_t from = job.rows.row_start[e], to = job.rows.row_start[e + 1];
+  const bool finite = are_finite_together(job.rows, from, to);
+  for (int64_t i = from; i < to; ++i) {
     const int64_t row = job.rows.row ? job.rows.row[i] : i;
-    const bool learned = is_learnable(job, row);
-    job.row_learned[row] = learned;
+    const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
+    const bool learned = is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 &&
+                         std::isfinite(offset) && (finite || has_finite_features(job.rows, row));
+    mark(row, learned);
     if (learned) ws.row.push_back(row);
   }
 }
@@ -196,13 +204,15 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
   e.prior_mean = ws.get(kPriorMean, e.mp);
   e.mean = ws.get(kMean, e.mp);
   std::fill(e.prior_mean, e.prior_mean + e.mp, 0.0);
-  e.prior = ws.get(kPrior, e.full ? e.mp * e.mp : e.mp);
-  if (e.full) unpack(prior.precision, e.m, e.mp, e.prior);
-  else std::fill(e.prior, e.prior + e.mp, 1.0);
+  const bool in_place = e.full && !job.prior.packed && e.m == e.mp;   // a square without padding
+  double* precision = in_place ? nullptr : ws.get(kPrior, e.full ? e.mp * e.mp : e.mp);
+  e.prior = in_place ? prior.precision : precision;
+  if (e.full && !in_place) unpack(prior.precision, e.m, e.mp, precision, job.prior.packed);
+  if (!e.full) std::fill(precision, precision + e.mp, 1.0);
   for (int64_t j = 0; j < e.m; ++j) {
     const int64_t at = prior.at(compact ? ws.place[static_cast<size_t>(j)] : j);
     e.prior_mean[j] = prior.mean[at];
-    if (!e.full) e.prior[j] = prior.precision[at];
+    if (!e.full) precision[j] = prior.precision[at];
   }
   if (!job.start) return;
   const double* from = job.start + job.posterior.start[index];
@@ -221,7 +231,7 @@ void copy_prior(const UpdateJob& job, int64_t index) {
   if (!job.posterior.full) return prior.copy(prior.precision, d, job.posterior.precision + job.posterior.start[index]);
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
   if (job.prior.full) {
-    std::copy(prior.precision, prior.precision + packed_size(d), packed);
+    std::copy(prior.precision, prior.precision + (job.prior.packed ? packed_size(d) : d * d), packed);
     return;
   }
   std::fill(packed, packed + packed_size(d), 0.0);
@@ -249,10 +259,15 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
     for (int64_t j = 0; j < e.m; ++j) to[place(j)] = precision[j];
     return;
   }
-  double* h = ws.get(kHessian, e.mp * e.mp);
-  assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
-  if (!compact) return pack(h, e.m, e.mp, packed);
+  const bool in_place = !job.posterior.packed && e.m == e.mp;
+  double* h = in_place ? packed : ws.get(kHessian, e.mp * e.mp);
+  assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
+  if (!compact) {
+    if (!in_place) pack(h, e.m, e.mp, packed, job.posterior.packed);
+    if (!job.posterior.packed) copy_upper_to_lower(packed, e.m);
+    return;
+  }
   for (int64_t i = 0; i < e.m; ++i) {
     const int64_t pi = place(i), row = pi * d - pi * (pi - 1) / 2 - pi;   // packed index of (pi, 0), were it there
     for (int64_t j = i; j < e.m; ++j) packed[row + place(j)] = h[i * e.mp + j];
@@ -270,7 +285,7 @@ bool has_positive_diagonal(const Entity& e) {
 
 Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t& steps) {
   steps = 0;
-  select_rows(job, index, ws);
+  select_rows(job, index, ws, [&](int64_t row, bool learned) { job.row_learned[row] = learned; });
   if (ws.row.empty()) return kNoRows;
   Entity e;
   e.outcome = job.outcome;
@@ -400,132 +415,126 @@ Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
   return kLearned;
 }
 
-// V = U^-1 U^-T into `inverse` (upper triangle and lower), by solving for the columns of the identity.
-void invert(const Belief& belief, Workspace& ws, double* inverse) {
-  const int64_t dp = belief.dp;
-  double* half = ws.get(kXt, dp * dp);   // U'^-1, lower triangular
-  std::fill(half, half + dp * dp, 0.0);
-  for (int64_t j = 0; j < dp; ++j) half[j * dp + j] = 1.0;
-  double* panel = ws.get(kPanel, kBlock * dp);
-  solve_transposed_many(belief.u, dp, half, dp, panel);
-  std::fill(inverse, inverse + dp * dp, 0.0);
-  add_gram(inverse, dp, half, dp, nullptr, panel);
-}
-
 void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt,
-                 const double* inverse) {
+                 const double* inverse, Workspace& ws) {
   const int64_t columns = job.rows.columns, d = belief.d;
   const int32_t* column = job.beliefs.column ? job.beliefs.column + (job.beliefs.shared ? 0 : job.beliefs.start[e]) : nullptr;
   const auto at = [&](int64_t j) { return column ? static_cast<int64_t>(column[j]) : j; };
   double* mean_sum = job.mean_sum + chunk * columns;
   for (int64_t j = 0; j < d; ++j) mean_sum[at(j)] += belief.mean[j] - 0.5 * vt[j];
-  const auto square = [&](int64_t i, int64_t j) {
-    const double ci = belief.mean[i] - job.center[at(i)], cj = belief.mean[j] - job.center[at(j)];
-    return ci * cj - 0.5 * (vt[i] * cj + ci * vt[j]);
-  };
+  double* c = ws.get(kPriorMean, belief.dp);
+  for (int64_t j = 0; j < d; ++j) c[j] = belief.mean[j] - job.center[at(j)];
   if (!job.beliefs.full) {
     for (int64_t j = 0; j < d; ++j) {
       job.covariance_sum[chunk * columns + at(j)] += 1.0 / belief.diagonal[j];
-      job.square_sum[chunk * columns + at(j)] += square(j, j);
+      job.square_sum[chunk * columns + at(j)] += c[j] * (c[j] - vt[j]);
     }
     return;
   }
-  double* covariance_sum = job.covariance_sum + chunk * columns * columns;
-  double* square_sum = job.square_sum + chunk * columns * columns;
   for (int64_t i = 0; i < d; ++i) {
-    for (int64_t j = i; j < d; ++j) {
-      covariance_sum[at(i) * columns + at(j)] += inverse[i * belief.dp + j];
-      square_sum[at(i) * columns + at(j)] += square(i, j);
-    }
+    double* covariance_sum = job.covariance_sum + (chunk * columns + at(i)) * columns;
+    double* square_sum = job.square_sum + (chunk * columns + at(i)) * columns;
+    const double* v = inverse + i * belief.dp;
+    const double of_c = c[i] - 0.5 * vt[i], of_vt = -0.5 * c[i];
+    const auto add = [&](int64_t j, int64_t to) {
+      covariance_sum[to] += v[j];
+      square_sum[to] += of_c * c[j] + of_vt * vt[j];
+    };
+    if (column) for (int64_t j = i; j < d; ++j) add(j, column[j]);
+    else for (int64_t j = i; j < d; ++j) add(j, j);
   }
 }
 
-// Row `row` as (place, value) pairs; false if a feature lies outside the block.
-bool gather_pairs(const Rows& rows, int64_t row, const Places& places, int64_t d, Vector<int32_t>& place, double* value) {
-  place.clear();
-  if (!rows.indptr) {
-    for (int64_t j = 0; j < d; ++j) {
-      value[j] = feature(rows, row, j);
-      place.push_back(static_cast<int32_t>(j));
-    }
-    return true;
-  }
-  for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
-    const int32_t j = places.find(rows.indices[k]);
-    if (j < 0) return false;
-    value[place.size()] = rows.values[k];
-    place.push_back(j);
+// The rows of ws.row as (place, value) pairs, as gather_sparse leaves them; dense rows have every place.
+bool gather_pairs(const Rows& rows, const Places& places, int64_t d, Workspace& ws) {
+  if (rows.indptr) return gather_sparse(rows, places, ws);
+  const int64_t n = static_cast<int64_t>(ws.row.size());
+  ws.sparse_start.resize(static_cast<size_t>(n + 1));
+  ws.sparse_column.resize(static_cast<size_t>(n * d));
+  double* value = ws.get(kSparse, n * d);
+  for (int64_t i = 0; i <= n; ++i) ws.sparse_start[static_cast<size_t>(i)] = i * d;
+  for (int64_t k = 0; k < n * d; ++k) {
+    ws.sparse_column[static_cast<size_t>(k)] = static_cast<int32_t>(k % d);
+    value[k] = feature(rows, ws.row[static_cast<size_t>(k / d)], k % d);
   }
   return true;
 }
 
-// x' V x for the pairs; V symmetric, `inverse` its upper triangle [dp][dp], or null where V is diagonal.
-double pair_quadratic(const Belief& belief, const double* inverse, const Vector<int32_t>& place, const double* value) {
+// x' V x for `count` pairs; V symmetric, `inverse` [dp][dp], or null where V is diagonal.
+double pair_quadratic(const Belief& belief, const double* inverse, int64_t count, const int32_t* place,
+                      const double* value) {
   double total = 0.0;
-  for (size_t a = 0; a < place.size(); ++a) {
-    if (!inverse) {
-      for (size_t b = 0; b < place.size(); ++b)   // a row may name a column twice
-        if (place[b] == place[a]) total += value[a] * value[b] / belief.diagonal[place[a]];
-      continue;
+  for (int64_t a = 0; a < count; ++a) {
+    double beside = 0.0, own = 0.0;   // a row may name a column twice
+    if (inverse) {
+      const double* v = inverse + place[a] * belief.dp;
+      for (int64_t b = a + 1; b < count; ++b) beside += value[b] * v[place[b]];
+      own = value[a] * v[place[a]];
+    } else {
+      for (int64_t b = a + 1; b < count; ++b) beside += place[b] == place[a] ? value[b] : 0.0;
+      beside /= belief.diagonal[place[a]];
+      own = value[a] / belief.diagonal[place[a]];
     }
-    double along = 0.0;
-    for (size_t b = 0; b < place.size(); ++b)
-      along += value[b] * inverse[std::min(place[a], place[b]) * belief.dp + std::max(place[a], place[b])];
-    total += value[a] * along;
+    total += value[a] * (own + 2.0 * beside);
   }
   return total;
-}
-
-double third_derivative(int outcome, double eta) {
-  if (outcome == kNormal) return 0.0;
-  const double h = std::clamp(eta, -700.0, 700.0), small = std::exp(-std::fabs(h));
-  if (outcome == kPoisson) return std::exp(h);
-  return (h < 0.0 ? 1.0 : -1.0) * small * (1.0 - small) / ((1.0 + small) * (1.0 + small) * (1.0 + small));
 }
 
 Status moments_entity(const MomentsJob& job, int64_t e, int64_t chunk, Workspace& ws) {
   Belief belief;
   if (!open_belief(job.beliefs, e, ws, true, belief)) return kNotPositiveDefinite;
-  const Places places(job.rows, job.beliefs, e, ws);
-  const double* inverse = nullptr;
+  select_rows(job, e, ws, [](int64_t, bool) {});
+  if (!gather_pairs(job.rows, Places(job.rows, job.beliefs, e, ws), belief.d, ws)) return kFeatureOutsideBlock;
+  const int64_t n = static_cast<int64_t>(ws.row.size()), np = padded(n);
+  const double* value = ws.get(kSparse, static_cast<int64_t>(ws.sparse_column.size()));
+  const int32_t* place = ws.sparse_column.data();
+  const int64_t* start = ws.sparse_start.data();
+  double* inverse = nullptr;
   if (belief.u) {
-    double* room = ws.get(kGram, belief.dp * belief.dp);
-    invert(belief, ws, room);
-    inverse = room;
+    inverse = ws.get(kGram, belief.dp * belief.dp);
+    invert_factored(belief.u, belief.dp, ws.get(kXt, belief.dp * belief.dp), inverse, ws.get(kPanel, kBlock * belief.dp));
   }
+  double *eta = ws.get(kEta, np), *third = ws.get(kResidual, np);
+  std::fill(eta + n, eta + np, 0.0);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = ws.row[static_cast<size_t>(i)], count = start[i + 1] - start[i];
+    eta[i] = job.offset ? job.offset[row] : 0.0;
+    for (int64_t k = start[i]; k < start[i + 1]; ++k) eta[i] += value[k] * belief.mean[place[k]];
+    job.leverage[row] = pair_quadratic(belief, inverse, count, place + start[i], value + start[i]);
+  }
+  third_derivatives(job.outcome, eta, np, third);
   double *t = ws.get(kGradient, belief.dp), *vt = ws.get(kStep, belief.dp);
+  double *others = ws.get(kT1, belief.dp), *vo = ws.get(kT2, belief.dp);   // the same of other_variance
   std::fill(t, t + belief.dp, 0.0);
-  const auto each_row = [&](const auto& visit) {
-    for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
-      const int64_t row = job.rows.row ? job.rows.row[i] : i;
-      if (!is_learnable(job, row)) continue;
-      const int64_t most = job.rows.indptr ? job.rows.indptr[row + 1] - job.rows.indptr[row] : belief.d;
-      double* value = ws.get(kSparse, most);
-      if (!gather_pairs(job.rows, row, places, belief.d, ws.compact, value)) return false;
-      visit(row, ws.compact, value);
+  std::fill(others, others + belief.dp, 0.0);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = ws.row[static_cast<size_t>(i)];
+    const double slope = (job.weight ? job.weight[row] : 1.0) * third[i], own = slope * job.leverage[row];
+    const double other = job.other_variance ? slope * job.other_variance[row] : 0.0;
+    for (int64_t k = start[i]; k < start[i + 1]; ++k) {
+      t[place[k]] += own * value[k];
+      others[place[k]] += other * value[k];
     }
-    return true;
+  }
+  const auto solve = [&](const double* right, double* solution) {
+    if (inverse) multiply_symmetric(inverse, belief.dp, right, solution);
+    else for (int64_t j = 0; j < belief.d; ++j) solution[j] = right[j] / belief.diagonal[j];
   };
-  const bool known = each_row([&](int64_t row, const Vector<int32_t>& place, const double* value) {
-    double eta = job.offset ? job.offset[row] : 0.0;
-    for (size_t k = 0; k < place.size(); ++k) eta += value[k] * belief.mean[place[k]];
-    job.leverage[row] = pair_quadratic(belief, inverse, place, value);
-    const double scale = (job.weight ? job.weight[row] : 1.0) * third_derivative(job.outcome, eta) * job.leverage[row];
-    for (size_t k = 0; k < place.size(); ++k) t[place[k]] += scale * value[k];
-  });
-  if (!known) return kFeatureOutsideBlock;
-  if (inverse) multiply_symmetric(inverse, belief.dp, t, vt);
-  else for (int64_t j = 0; j < belief.d; ++j) vt[j] = t[j] / belief.diagonal[j];
-  each_row([&](int64_t row, const Vector<int32_t>& place, const double* value) {
+  solve(t, vt);
+  for (int64_t i = 0; i < n; ++i) {
     double pull = 0.0;
-    for (size_t k = 0; k < place.size(); ++k) pull += value[k] * vt[place[k]];
-    job.pull[row] = pull;
-  });
+    for (int64_t k = start[i]; k < start[i + 1]; ++k) pull += value[k] * vt[place[k]];
+    job.pull[ws.row[static_cast<size_t>(i)]] = pull;
+  }
   double log_determinant = 0.0;
   for (int64_t j = 0; j < belief.d; ++j)
     log_determinant += belief.u ? 2.0 * std::log(belief.u[j * belief.dp + j]) : std::log(belief.diagonal[j]);
   job.log_determinant[e] = log_determinant;
-  add_moments(job, e, chunk, belief, vt, inverse);
+  if (job.other_variance) {
+    solve(others, vo);
+    for (int64_t j = 0; j < belief.d; ++j) vt[j] += vo[j];
+  }
+  add_moments(job, e, chunk, belief, vt, inverse, ws);
   return kLearned;
 }
 

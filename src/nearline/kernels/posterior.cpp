@@ -2,15 +2,15 @@
 // threads. An entity is worked on by one thread, so the results do not depend on how many there are.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <mutex>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -323,6 +323,7 @@ void moments(nb::handle rows, nb::handle data, nb::handle beliefs, nb::handle ou
   job.outcome = outcome;
   const int64_t square = job.beliefs.full ? columns * columns : columns;
   job.center = need<const double>(out, "center", columns);
+  job.other_variance = read<const double>(out, "other_variance", argument.count);
   job.leverage = need<double>(out, "leverage", argument.count);
   job.pull = need<double>(out, "pull", argument.count);
   job.covariance_sum = need<double>(out, "covariance_sum", kChunks * square);
@@ -403,11 +404,6 @@ nb::tuple active_columns(nb::handle rows, nb::handle known) {
   return nb::make_tuple(own(std::move(column)), own(std::move(start)));
 }
 
-template <class T, int Dimensions>
-using In = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
-template <class... Shape>
-using Out = nb::ndarray<double, Shape..., nb::c_contig, nb::device::cpu>;
-
 // An IntEnum is an int to Python but, at the cost of a second look at all arguments, not to nanobind.
 int as_int(nb::handle value) {
   const long found = PyLong_AsLong(value.ptr());
@@ -415,40 +411,71 @@ int as_int(nb::handle value) {
   return static_cast<int>(found);
 }
 
+// The float64 values of an array, for as long as this lives. Contiguous ones are borrowed through the buffer protocol:
+// nb::ndarray asks the array by way of Python, and half a dozen such questions cost more than a small update.
+class Doubles {
+ public:
+  enum Access { kRead = PyBUF_C_CONTIGUOUS, kWrite = PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE };
+
+  // Values to read that are of another type, or not contiguous, are copied. Of None there are none.
+  Doubles(nb::handle array, Access access) {
+    if (array.is_none() || borrow(array, access)) return;
+    nb::ndarray<nb::numpy, const double, nb::c_contig, nb::device::cpu> copy;
+    require(access == kRead && nb::try_cast(array, copy) && borrow(nb::cast(copy), access),
+            "expected real numbers to read, and writable contiguous float64 arrays to write");
+  }
+  Doubles(const Doubles&) = delete;
+  Doubles& operator=(const Doubles&) = delete;
+  ~Doubles() { PyBuffer_Release(&view_); }
+
+  bool is_absent() const { return view_.obj == nullptr; }
+  double* data() const { return static_cast<double*>(view_.buf); }
+  bool has_shape(std::initializer_list<int64_t> shape) const {
+    return !is_absent() && view_.ndim == static_cast<int>(shape.size()) &&
+           std::equal(shape.begin(), shape.end(), view_.shape);
+  }
+  // The length of a vector; -1 if it is none.
+  int64_t length() const { return !is_absent() && view_.ndim == 1 ? view_.shape[0] : -1; }
+
+ private:
+  bool borrow(nb::handle array, Access access) {
+    if (PyObject_GetBuffer(array.ptr(), &view_, access | PyBUF_FORMAT) != 0) PyErr_Clear();
+    else if (std::strcmp(view_.format, "d") == 0) return true;
+    PyBuffer_Release(&view_);
+    return false;
+  }
+  Py_buffer view_{};
+};
+
 // One belief over dense rows, without the cost of describing blocks; returns the status. The precisions are squares,
 // or vectors if they are diagonal. The arrays to write come from the caller, who makes them at less cost.
-int update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::device::cpu> precision, In<double, 2> x,
-               In<double, 1> y, std::optional<In<double, 1>> weight, std::optional<In<double, 1>> offset,
-               Out<nb::ndim<1>> new_mean, Out<> new_precision, nb::handle outcome, nb::handle method, double tolerance,
-               int max_steps) {
-  const auto d = static_cast<int64_t>(mean.size()), n = static_cast<int64_t>(y.size());
-  const bool full = precision.ndim() == 2;
-  require(static_cast<int64_t>(x.shape(0)) == n && static_cast<int64_t>(x.shape(1)) == d, "features must be [rows, d]");
-  require(static_cast<int64_t>(precision.size()) == (full ? d * d : d), "precision must be [d, d] or [d]");
-  require((!weight || static_cast<int64_t>(weight->size()) == n) && (!offset || static_cast<int64_t>(offset->size()) == n),
+int update_one(nb::handle mean_array, nb::handle precision_array, nb::handle x_array, nb::handle y_array,
+               nb::handle weight_array, nb::handle offset_array, nb::handle new_mean_array,
+               nb::handle new_precision_array, nb::handle outcome, nb::handle method, double tolerance, int max_steps) {
+  const Doubles mean(mean_array, Doubles::kRead), precision(precision_array, Doubles::kRead);
+  const Doubles x(x_array, Doubles::kRead), y(y_array, Doubles::kRead);
+  const Doubles weight(weight_array, Doubles::kRead), offset(offset_array, Doubles::kRead);
+  const Doubles new_mean(new_mean_array, Doubles::kWrite), new_precision(new_precision_array, Doubles::kWrite);
+  const int64_t d = mean.length(), n = y.length();
+  require(d >= 0 && n >= 0 && x.has_shape({n, d}), "expected a mean [d], features [rows, d] and y [rows]");
+  const bool full = precision.has_shape({d, d});
+  require(full || precision.has_shape({d}), "precision must be [d, d] or [d]");
+  require((weight.is_absent() || weight.has_shape({n})) && (offset.is_absent() || offset.has_shape({n})),
           "weight and offset must have one value a row");
-  require(static_cast<int64_t>(new_mean.size()) == d && new_precision.size() == precision.size(),
+  require(new_mean.has_shape({d}) && (full ? new_precision.has_shape({d, d}) : new_precision.has_shape({d})),
           "the arrays to write must be shaped like the belief");
-  const int64_t row_start[2] = {0, n}, start[2] = {0, d}, packed_start[2] = {0, d * (d + 1) / 2};
-  const int64_t size = full ? packed_start[1] : d;
-  static thread_local std::vector<double> packed;   // prior, then posterior
+  const int64_t row_start[2] = {0, n}, start[2] = {0, d}, packed_start[1] = {0};
   static thread_local std::vector<uint8_t> learned;
-  if (full && static_cast<int64_t>(packed.size()) < 2 * size) packed.resize(static_cast<size_t>(2 * size));
   if (static_cast<int64_t>(learned.size()) < n) learned.resize(static_cast<size_t>(n));
-  double* to = packed.data();
-  for (int64_t i = 0; full && i < d; to += d - i, ++i)
-    std::copy(precision.data() + i * d + i, precision.data() + (i + 1) * d, to);
   UpdateJob job;
   job.rows.dense = x.data();
   job.rows.columns = d;
   job.rows.row_start = row_start;
   job.y = y.data();
-  job.weight = weight ? weight->data() : nullptr;
-  job.offset = offset ? offset->data() : nullptr;
-  double* const prior = full ? packed.data() : const_cast<double*>(precision.data());
-  double* const posterior = full ? packed.data() + size : new_precision.data();
-  job.prior = Blocks{1, nullptr, start, packed_start, const_cast<double*>(mean.data()), prior, full, false};
-  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), posterior, full, false};
+  job.weight = weight.data();
+  job.offset = offset.data();
+  job.prior = Blocks{1, nullptr, start, packed_start, mean.data(), precision.data(), full, false, false};
+  job.posterior = Blocks{1, nullptr, start, packed_start, new_mean.data(), new_precision.data(), full, false, false};
   job.outcome = as_int(outcome);
   job.method = as_int(method);
   require(job.outcome >= 0 && job.outcome <= 2 && job.method >= 0 && job.method <= 3, "unknown outcome or method");
@@ -460,12 +487,6 @@ int update_one(In<double, 1> mean, nb::ndarray<const double, nb::c_contig, nb::d
   job.steps = &steps;
   job.row_learned = learned.data();
   NEARLINE_DISPATCH(run_update, job, 0, 1);
-  double* const square = new_precision.data();
-  const double* from = posterior;
-  for (int64_t i = 0; full && i < d; from += d - i, ++i) {
-    std::copy(from, from + (d - i), square + i * d + i);
-    for (int64_t j = i + 1; j < d; ++j) square[j * d + i] = from[j - i];
-  }
   return status;
 }
 
@@ -475,8 +496,8 @@ NB_MODULE(_posterior, module) {
   module.attr("CHUNKS") = kChunks;
   module.def("update", &update);
   module.def("update_one", &update_one, nb::arg("mean"), nb::arg("precision"), nb::arg("x"), nb::arg("y"),
-             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("new_mean").noconvert(),
-             nb::arg("new_precision").noconvert(), nb::arg("outcome"), nb::arg("method"), nb::arg("tolerance"),
+             nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("new_mean"), nb::arg("new_precision"),
+             nb::arg("outcome"), nb::arg("method"), nb::arg("tolerance"),
              nb::arg("max_steps"));
   module.def("score", &score);
   module.def("moments", &moments);

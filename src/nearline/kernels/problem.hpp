@@ -34,6 +34,7 @@ struct Rows {
 // Gaussian blocks: entity e has the columns column[start[e] .. start[e + 1]), ascending. `mean` is laid out
 // alike; a full precision is the packed upper triangle, row by row, of each block in turn, beginning at
 // packed_start[e]; a diagonal one is laid out like the mean. `shared`: one block over all columns for everybody.
+// Of a single belief a full precision may also come unpacked, as a square.
 struct Blocks {
   int64_t entities = 0;
   const int32_t* column = nullptr;   // null: every block is columns 0 .. d - 1
@@ -43,6 +44,7 @@ struct Blocks {
   double* precision = nullptr;
   bool full = true;
   bool shared = false;
+  bool packed = true;
 };
 
 struct UpdateJob {
@@ -79,11 +81,13 @@ struct MomentsJob {
   Blocks beliefs;
   int outcome = kBernoulli;
   const double* center = nullptr;    // [columns] population mean
+  const double* other_variance = nullptr;  // [rows] of the rest of each row's predictor, or null: none
   double* leverage = nullptr;        // [rows] x' V x
   double* pull = nullptr;            // [rows] x' V t, t = sum_i w_i c'_i h_i x_i: the skewness of the posterior
   double* covariance_sum = nullptr;  // [chunks][columns][columns] or [chunks][columns] (diagonal)
-  double* square_sum = nullptr;      // likewise, of (mean - center)(mean - center)' - sym(V t (mean - center)')
-  double* mean_sum = nullptr;        // [chunks][columns] of mean - V t / 2
+  double* square_sum = nullptr;      // likewise, of (mean - center)(mean - center)' - sym(V s (mean - center)'),
+                                     // s: as t, of h_i + other_variance_i
+  double* mean_sum = nullptr;        // [chunks][columns] of mean - V s / 2
   double* log_determinant = nullptr; // [entities] log det precision
   int8_t* status = nullptr;
 };

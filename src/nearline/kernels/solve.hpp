@@ -74,7 +74,7 @@ struct Entity {
   bool full = true;                       // the prior precision is a matrix
   double *x = nullptr;                    // [np][mp], unless only the sparse form was gathered
   double *y = nullptr, *w = nullptr, *o = nullptr;   // [np], weight zero in the padding
-  double *prior = nullptr;                // [mp][mp] upper triangle, or [mp]
+  const double *prior = nullptr;          // [mp][mp] upper triangle, or [mp]
   double *prior_mean = nullptr;           // [mp]
   const double* start = nullptr;          // [mp], or null to begin at the prior mean
   double *mean = nullptr;                 // [mp] out
@@ -105,6 +105,22 @@ inline void row_terms(const Entity& e, const double* eta, double* residual, doub
     }
     store(residual + i, w * (y - mean));
     store(curvature + i, w * slope);
+  }
+}
+
+// The third derivative of the loss of one row of weight 1, for np linear predictors.
+inline void third_derivatives(int outcome, const double* eta, int64_t np, double* out) {
+  for (int64_t i = 0; i < np; i += kWidth) {
+    const Vec h = load(eta + i);
+    Vec third = {};
+    if (outcome == kBernoulli) {
+      const Vec small = exp(-absolute(h)), inverse = 1.0 / (1.0 + small);
+      third = small * (1.0 - small) * inverse * inverse * inverse;
+      third = h < 0.0 ? third : -third;
+    } else if (outcome == kPoisson) {
+      third = exp(h);
+    }
+    store(out + i, third);
   }
 }
 
@@ -241,7 +257,7 @@ inline bool is_last_step(const Entity& e, double decrement, double prior_part, d
     change = std::max(change, std::fabs(q[i]));
     size = std::max(size, std::fabs(eta[i]));
   }
-  if (decrement < tolerance) return change < 1e-5;
+  if (decrement < tolerance) return change < std::sqrt(tolerance);
   return prior_part < tolerance && std::isfinite(size) && change <= 1e-13 * size;
 }
 

@@ -9,12 +9,13 @@ from types import MappingProxyType
 from typing import final
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import ndtr
 
 from nearline.arrays import Floats
 from nearline.errors import ModelError
 from nearline.model.effects import FixedCoefficients, RandomEffect
 from nearline.model.examples import Examples
+from nearline.posterior import outcomes
 from nearline.posterior.outcomes import Outcome
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
@@ -117,7 +118,7 @@ def expected_response(outcome: Outcome, linear: Floats, variance: Floats) -> Flo
 def _by_quadrature(linear: Floats, std: Floats) -> Floats:
     total = np.zeros_like(linear)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        total += weight * expit(linear + node * std)
+        total += weight * outcomes.mean(Outcome.BERNOULLI, linear + node * std)
     return np.asarray(total / _WEIGHTS.sum(), dtype=np.float64)
 
 

@@ -19,7 +19,6 @@ from enum import IntEnum
 from typing import final
 
 import numpy as np
-from scipy.special import expit
 
 from nearline.arrays import Bools, Floats
 
@@ -39,7 +38,7 @@ def loss(outcome: Outcome, y: Floats, eta: Floats) -> Floats:
     """Return the negative log likelihood of each row, without terms free of `eta`, shape of `eta`."""
     match outcome:
         case Outcome.BERNOULLI:
-            return np.logaddexp(0.0, eta) - y * eta
+            return np.maximum(eta, 0.0) + np.log1p(np.exp(-np.abs(eta))) - y * eta
         case Outcome.NORMAL:
             return 0.5 * (y - eta) ** 2
         case Outcome.POISSON:
@@ -50,7 +49,8 @@ def mean(outcome: Outcome, eta: Floats) -> Floats:
     """Return the mean response (the inverse link of `eta`)."""
     match outcome:
         case Outcome.BERNOULLI:
-            return np.asarray(expit(eta), dtype=np.float64)
+            rarer = _rarer(eta)
+            return np.where(eta < 0.0, rarer, 1.0 - rarer)
         case Outcome.NORMAL:
             return np.asarray(eta, dtype=np.float64)
         case Outcome.POISSON:
@@ -61,8 +61,8 @@ def curvature(outcome: Outcome, eta: Floats) -> Floats:
     """Return the second derivative of the loss in `eta`."""
     match outcome:
         case Outcome.BERNOULLI:
-            rarer = expit(-np.abs(eta))  # the probability of the less likely response: exact however small
-            return np.asarray(rarer * (1.0 - rarer), dtype=np.float64)
+            rarer = _rarer(eta)
+            return rarer * (1.0 - rarer)
         case Outcome.NORMAL:
             return np.ones_like(eta)
         case Outcome.POISSON:
@@ -73,8 +73,8 @@ def slope_of_curvature(outcome: Outcome, eta: Floats) -> Floats:
     """Return the third derivative of the loss in `eta`."""
     match outcome:
         case Outcome.BERNOULLI:
-            rarer = expit(-np.abs(eta))
-            return np.asarray(-np.sign(eta) * rarer * (1.0 - rarer) * (1.0 - 2.0 * rarer), dtype=np.float64)
+            rarer = _rarer(eta)
+            return -np.sign(eta) * rarer * (1.0 - rarer) * (1.0 - 2.0 * rarer)
         case Outcome.NORMAL:
             return np.zeros_like(eta)
         case Outcome.POISSON:
@@ -91,3 +91,9 @@ def is_valid_response(outcome: Outcome, y: Floats) -> Bools:
             return finite
         case Outcome.POISSON:
             return finite & (y >= 0.0)
+
+
+def _rarer(eta: Floats) -> Floats:
+    """Return the probability of the less likely of two responses: exact however small."""
+    odds = np.exp(-np.abs(eta))
+    return odds / (1.0 + odds)

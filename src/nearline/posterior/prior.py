@@ -7,9 +7,12 @@ The Laplace approximation of the marginal likelihood of a random effect with pri
 with f_e the negative log posterior without its constant. Its gradient in S vanishes where::
 
     S = mean_e  V_e + c_e c_e' - (V_e t_e c_e' + c_e t_e' V_e) / 2,   V_e = H_e^-1, c_e = b_e - m,
-    t_e = sum_i w_i (d curvature_i / d eta) (x_i' V_e x_i) x_i.
+    t_e = sum_i w_i (d curvature_i / d eta) (x_i' V_e x_i + o_i) x_i,
 
-The last term is how the mode, and with it the curvature, moves with S; it is zero for Normal outcomes, where the
+where o_i is the variance of what else the row's linear predictor holds: 0 for one random effect, the others' x' V x
+for several, whose log det H moves with the mode of this one too.
+
+The last term of S is how the mode, and with it the curvature, moves with S; it is zero for Normal outcomes, where the
 fixed point is the EM algorithm for linear mixed models (Laird and Ware 1982). It is the second moment of the
 posterior whose mean is corrected for skewness, b - V t / 2 (Tierney and Kadane 1986), and likewise the prior mean
 is the average of those means. Iterating to the fixed point therefore maximises the Laplace likelihood exactly,
@@ -47,7 +50,7 @@ class Moments:
     mean : float64[columns], of b_e - V_e t_e / 2.
     count : float64[columns], entities whose block holds the column.
     leverage : float64[rows], x_i' V_e x_i: the variance of each row's linear predictor.
-    pull : float64[rows], x_i' V_e t_e.
+    pull : float64[rows], x_i' V_e t_e with every o_i 0.
     log_determinant : float64[entities], log det H_e.
     """
 
@@ -64,6 +67,7 @@ class Moments:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Out:
     center: Floats
+    other_variance: Floats | None
     leverage: Floats
     pull: Floats
     covariance_sum: Floats
@@ -74,10 +78,18 @@ class _Out:
 
 
 def moments(
-    rows: FeatureRows, labels: Labels, beliefs: Blocks, center: Floats, outcome: Outcome, *, threads: int = 1
+    rows: FeatureRows,
+    labels: Labels,
+    beliefs: Blocks,
+    center: Floats,
+    outcome: Outcome,
+    *,
+    other_variance: Floats | None = None,
+    threads: int = 1,
 ) -> Moments:
     """Sum what estimating the prior needs, over beliefs fitted to `rows`; independent of the number of threads.
 
+    `other_variance` float64[rows] is the variance of the rest of each row's linear predictor, o_i above; 0 if None.
     Rows that an update sets aside are left out here too: their leverage and pull are 0. Raises `ModelError` if a
     block lacks a column of its rows, or a precision is not positive definite.
     """
@@ -85,6 +97,7 @@ def moments(
     square = (columns, columns) if beliefs.full else (columns,)
     out = _Out(
         np.ascontiguousarray(center, dtype=np.float64),
+        None if other_variance is None else np.ascontiguousarray(other_variance, dtype=np.float64),
         np.zeros(rows.count),
         np.zeros(rows.count),
         np.zeros((chunks, *square)),

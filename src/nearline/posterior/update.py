@@ -185,7 +185,7 @@ def update_one(
     status = _posterior.update_one(
         belief.mean,
         belief.precision,
-        np.asarray(features, np.float64),
+        features,
         y,
         weight,
         offset,
