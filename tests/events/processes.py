@@ -10,6 +10,9 @@ from nearline.errors import LogError
 from nearline.events.embedded import EmbeddedLog
 
 SPAWN = multiprocessing.get_context("spawn")
+FORK_SERVER = multiprocessing.get_context("forkserver")
+"""As clean as spawning, and quick: the server has imported what the children need, and never opened a log."""
+FORK_SERVER.set_forkserver_preload(["nearline.events.embedded"])
 SMALL_MAP = 2**20
 
 

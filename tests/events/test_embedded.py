@@ -8,6 +8,7 @@ import lmdb
 import numpy as np
 import pytest
 from processes import (
+    FORK_SERVER,
     SMALL_MAP,
     SPAWN,
     check_while_read,
@@ -86,7 +87,7 @@ def test_a_closed_log_says_so(tmp_path):
 def test_the_map_grows_under_one_process_and_the_others_follow(tmp_path):
     with EmbeddedLog(tmp_path, map_bytes=SMALL_MAP) as log:
         log.append(numbered_append(0, 0, 2, 100))
-        writer = SPAWN.Process(target=write, args=(str(tmp_path), 1, 30, 50, 5_000))
+        writer = FORK_SERVER.Process(target=write, args=(str(tmp_path), 1, 30, 50, 5_000))
         writer.start()
         writer.join()
         assert writer.exitcode == 0
@@ -114,7 +115,7 @@ def test_space_that_was_trimmed_is_used_again(tmp_path):
 
 def test_many_processes_write_and_read_at_once(tmp_path):
     said = SPAWN.Queue()
-    path, writers, appends, count = str(tmp_path), 3, 40, 9
+    path, writers, appends, count = str(tmp_path), 3, 25, 9
     readers = [
         SPAWN.Process(target=check_while_read, args=(path, writers * appends * count, said)) for _ in range(2)
     ]
@@ -130,11 +131,11 @@ def test_many_processes_write_and_read_at_once(tmp_path):
 
 def test_killed_writers_leave_whole_appends_and_the_next_one_goes_on(tmp_path):
     rng = np.random.default_rng(5)
-    kills = 8
+    kills = 30
     with EmbeddedLog(tmp_path, map_bytes=SMALL_MAP) as log:
         for writer in range(kills):
-            process = SPAWN.Process(target=write_until_killed, args=(str(tmp_path), writer))
-            until = log.end() + int(rng.integers(1, 600))
+            process = FORK_SERVER.Process(target=write_until_killed, args=(str(tmp_path), writer))
+            until = log.end() + int(rng.integers(1, 300))
             process.start()
             while log.end() < until:
                 assert process.is_alive()
@@ -170,7 +171,7 @@ def use_in_child(log, folder):
 
 def test_a_full_disk_is_said_and_what_was_appended_stays(tmp_path):
     said = SPAWN.Queue()
-    process = SPAWN.Process(target=fill_up, args=(str(tmp_path), 3 * 2**20, said))
+    process = FORK_SERVER.Process(target=fill_up, args=(str(tmp_path), 3 * 2**20, said))
     process.start()
     number, message, readable = said.get(timeout=120)
     process.join()

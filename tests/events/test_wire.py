@@ -59,6 +59,12 @@ def test_numbers_written_as_integers_are_read_as_numbers():
         (b"\x01\x92\x09\x05", "Invalid value 9"),
         (b"\x01\x92\x03\xa15", "Expected `int`, got `str`"),
         (b"\x01\x92\x03\x05junk", "trailing"),
+        (b"\x01" + msgspec.msgpack.encode([3, -1]), "Expected `int` >= 0"),
+        (b"\x01" + msgspec.msgpack.encode([3, 2**62]), "Expected `int` <"),
+        (
+            b"\x01" + msgspec.msgpack.encode([1, "i", 5, {}, {}, {}, 0, 0, None, None, 2**64 - 1]),
+            "Expected `int` <=",
+        ),
         (b"\x01" + b"\x91" * 100_000, "record: "),
         (b"\x01\x96\x02\xa1\xff\x05\x01\x01\xc0", "record: "),
     ],

@@ -6,9 +6,9 @@ contributed. So learning needs no look-up, and sees what serving saw.
 
 import math
 from collections.abc import Iterator
-from typing import TypeAlias, final
+from typing import Annotated, TypeAlias, final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from nearline.errors import DataError
 
@@ -17,6 +17,8 @@ MAX_NAME_BYTES = 256
 MAX_TIME_MS = 253_402_300_800_000
 """Times are before this: the year 10000."""
 
+TimeMs: TypeAlias = Annotated[int, Meta(ge=0, lt=MAX_TIME_MS)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Contribution: TypeAlias = tuple[float, float]
 """Mean and variance of what one random effect added to the linear predictor."""
 Features: TypeAlias = dict[str, float] | list[float]
@@ -48,7 +50,7 @@ class Impression(Struct, frozen=True, array_like=True, tag=1, gc=False):
     """
 
     id: str
-    time_ms: int
+    time_ms: TimeMs
     entities: dict[str, str] = {}
     features: dict[str, Features] = {}
     contributions: dict[str, Contribution] = {}
@@ -56,9 +58,9 @@ class Impression(Struct, frozen=True, array_like=True, tag=1, gc=False):
     fixed: float = 0.0
     propensity: float | None = None
     policy: str | None = None
-    generation: int = 0
-    versions: dict[str, int] = {}
-    resolves_ms: int | None = None
+    generation: Count = 0
+    versions: dict[str, Count] = {}
+    resolves_ms: TimeMs | None = None
     weight: float = 1.0
 
 
@@ -76,7 +78,7 @@ class Feedback(Struct, frozen=True, array_like=True, tag=2, gc=False):
     """
 
     impression: str
-    time_ms: int
+    time_ms: TimeMs
     label: float
     weight: float = 1.0
     id: str | None = None
@@ -86,7 +88,7 @@ class Feedback(Struct, frozen=True, array_like=True, tag=2, gc=False):
 class Tick(Struct, frozen=True, array_like=True, tag=3, gc=False):
     """Nothing happened up to `time_ms`, in milliseconds since 1970 (UTC): moves event time when traffic stops."""
 
-    time_ms: int
+    time_ms: TimeMs
 
 
 Event: TypeAlias = Impression | Feedback | Tick
@@ -101,7 +103,7 @@ def feature_name_and_term(key: str) -> tuple[str, str]:
 def require_valid(event: Event) -> None:
     """Raise a `DataError` that names the field if a number is not finite or a value is out of its range.
 
-    Types are taken for granted: the decoders check them.
+    Types are taken for granted: the decoders check them, and that times and counts are in range.
     """
     for path, expected, found in _faults(event):
         raise DataError(f"{path}: expected {expected}, got {found}")
@@ -145,8 +147,8 @@ def _impression_faults(impression: Impression) -> Iterator[Fault]:
         ("generation", impression.generation),
         *((f"versions.{kind}", version) for kind, version in impression.versions.items()),
     ):
-        if count < 0:
-            yield path, "0 or more", str(count)
+        if not 0 <= count < 2**63:
+            yield path, "an integer from 0 to 2^63 - 1", str(count)
     if impression.resolves_ms is not None and not impression.time_ms <= impression.resolves_ms < MAX_TIME_MS:
         yield (
             "resolves_ms",
