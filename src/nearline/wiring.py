@@ -11,9 +11,11 @@ from nearline.batch.reading import read_table
 from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
 from nearline.batch.tables import TableMapping, examples_from_table
 from nearline.config import Config, DataConfig
-from nearline.errors import ConfigError
+from nearline.errors import ConfigError, ModelError
+from nearline.events.partition import partitions_of
 from nearline.model.examples import Examples
 from nearline.posterior.outcomes import Outcome
+from nearline.store.embedded import EmbeddedStore, is_store
 
 _MEANINGS = ("response", "response_above", "weight", "offset", "time", "time_unit", "entities", "bags")
 """The keys that say what the columns of a table mean, the same in `DataConfig` and in `TableMapping`."""
@@ -134,3 +136,23 @@ def pointed_at(config: Config, path: Path) -> tuple[Config, Path]:
         )
     data = config.data.model_copy(update={"dataset": None, "path": str(path.resolve())})
     return config.model_copy(update={"data": data}), path.parent
+
+
+def open_store(folder: Path, *, partitions: int | None = None, history: int = 0) -> EmbeddedStore:
+    """The store in `folder`, made if it is not there; entities are placed as in the event log."""
+    return EmbeddedStore(folder, partitions_of, partitions=partitions, history=history)
+
+
+def find_store(folder: Path) -> Path | None:
+    """The folder itself if it is a store, or the folder `store` in it; None if neither is one."""
+    return next((place for place in (Path(folder), Path(folder) / "store") if is_store(place)), None)
+
+
+def existing_store(folder: Path) -> EmbeddedStore:
+    """The store in `folder` or in the folder `store` in it; a `ModelError` where there is none."""
+    found = find_store(folder)
+    if found is None:
+        raise ModelError(
+            f"{folder}: expected a store, or a folder with one in its folder 'store'; found none"
+        )
+    return open_store(found)

@@ -175,7 +175,7 @@ def test_content_that_cannot_be_is_refused_even_under_a_checksum_that_fits(at, r
 
 def test_a_newer_format_and_the_other_form_are_refused_by_name():
     value = encode_records(records([2]))[0]
-    with pytest.raises(ModelError, match="format version up to 1, got 2"):
+    with pytest.raises(ModelError, match="format version up to 1"):
         decode_records([b"\2" + value[1:]], full=True)
     with pytest.raises(ModelError, match="record 1: expected a diagonal precision, got a full one"):
         decode_records([None, value], full=False)

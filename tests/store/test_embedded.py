@@ -93,8 +93,10 @@ def test_readers_in_another_process_see_whole_commits_while_a_writer_commits(fol
     store.close()
 
 
-def test_a_writer_killed_at_any_instant_leaves_a_whole_version_and_loses_none_it_had_committed(folder, number):
-    rng, committed = random.Random(4), 1
+def test_a_writer_killed_at_any_instant_leaves_a_whole_version_and_loses_none_it_had_committed(
+    folder, number
+):
+    rng, committed = random.Random(4), 1  # noqa: S311
     store = opened(folder)
     for _ in range(4):
         mine, theirs = SPAWN.Pipe(duplex=False)

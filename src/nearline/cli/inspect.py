@@ -1,6 +1,5 @@
-"""`nearline inspect`: what a model believes about one entity, and where each belief comes from."""
+"""`nearline inspect`: what a model, or a store, believes about one entity, and where each belief comes from."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,105 +9,123 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nearline.cli.console import Output
+from nearline.cli.console import Output, utc
+from nearline.cli.entity import describe, information, show
 from nearline.cli.train import AsJson
-from nearline.errors import ModelError
-from nearline.evaluate.describe import feature_labels
+from nearline.errors import ConfigError, ModelError
 from nearline.model.effects import RandomEffect
 from nearline.model.saved import load_model
-
-_OWN = "own rows and population prior"
+from nearline.store.records import Records, select_records
+from nearline.store.seam import ModelStore
+from nearline.store.seeding import with_records
+from nearline.wiring import existing_store, find_store
 
 
 def inspect_command(
-    model: Annotated[Path, typer.Argument(help="The model: a folder.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="The model, or a store: a folder.", show_default=False)],
     entity: Annotated[str, typer.Argument(help="The entity's name.", show_default=False)],
     effect: Annotated[str | None, typer.Option(help="Look in this random effect alone.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Coefficients to show, strongest first.")] = 20,
+    generation: Annotated[
+        int | None, typer.Option(help="Of a store: the generation to look in.", show_default="the live one")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="Of a store: show earlier versions.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show an entity's coefficients with their uncertainty, strongest first, and where they come from."""
     output = Output(as_json=as_json)
-    game, metadata = load_model(model)
+    if find_store(model) is None:
+        if history or generation is not None:
+            raise ConfigError(f"--history, --generation: expected a store, {model} is none")
+        _inspect_model(model, entity, effect, top, output)
+        return
+    store = existing_store(model)
+    try:
+        _inspect_store(store, model, entity, effect, top, generation, history, output)
+    finally:
+        store.close()
+
+
+def _inspect_model(folder: Path, entity: str, effect: str | None, top: int, output: Output) -> None:
+    game, metadata = load_model(folder)
     effects = game.random if effect is None else (game.effect(effect),)
     found = [one for one in effects if pc.index(one.names, entity).as_py() >= 0]
     if not found:
-        looked = (
-            ", ".join(f"{one.name} ({one.entities:,} entities)" for one in effects) or "no random effects"
-        )
-        raise ModelError(f"no entity {entity!r} in {looked}: it is served by the population prior")
-    documents = [_describe(one, entity, top) for one in found]
+        raise _nobody(entity, [f"{one.name} ({one.entities:,} entities)" for one in effects])
+    documents = [describe(one, entity, top) for one in found]
     for document in documents:
-        _show(document, output)
-    output.line(f"trained on {metadata.get('rows', 'an unknown number of'):,} rows: {model}")
-    output.result({"model": str(model), "entity": entity, "effects": documents})
+        show(document, output)
+    output.line(f"trained on {metadata.get('rows', 'an unknown number of'):,} rows: {folder}")
+    output.result({"model": str(folder), "entity": entity, "effects": documents})
 
 
-def _describe(effect: RandomEffect, entity: str, top: int) -> dict[str, Any]:
-    belief, columns = effect.belief(entity)
-    place = pc.index(effect.names, entity).as_py()
-    touched = set(effect.evidence.columns_of(place).tolist())
-    labels = feature_labels(effect.registry)
-    bags = effect.registry.to_table().column("bag").to_pylist()
-    std, prior_std = belief.std, effect.prior.std
-    coefficients: list[dict[str, Any]] = [
+def _inspect_store(
+    store: ModelStore,
+    folder: Path,
+    entity: str,
+    effect: str | None,
+    top: int,
+    generation: int | None,
+    history: bool,
+    output: Output,
+) -> None:
+    number = store.generations().serving().number if generation is None else generation
+    game = store.model(number)
+    documents = []
+    for one in game.random if effect is None else (game.effect(effect),):
+        kept = store.history(number, one.name, entity)
+        if len(kept):
+            present = select_records(kept, np.array([len(kept) - 1]))
+            document = describe(with_records(one, [entity], present), entity, top)
+            documents.append(document | {"versions": _versions(one, entity, kept)})
+    if not documents:
+        raise _nobody(entity, [f"{one.name} of generation {number}" for one in game.random])
+    for document in documents:
+        show(document, output)
+        present_version = document["versions"][-1]
+        output.line(
+            f"version {present_version['version']} as of {utc(present_version['as_of_ms'])}, "
+            f"learned up to row {present_version['position']:,}"
+        )
+        if history:
+            _show_versions(document["versions"], output)
+        else:
+            document["versions"] = [present_version]
+    output.line(f"generation {number}: {folder}")
+    output.result({"store": str(folder), "generation": number, "entity": entity, "effects": documents})
+
+
+def _versions(effect: RandomEffect, entity: str, kept: Records) -> list[dict[str, Any]]:
+    """Each version of a record that is kept, oldest first."""
+    return [
         {
-            "bag": bags[j],
-            "feature": labels[j],
-            "mean": float(belief.mean[i]),
-            "std": float(std[i]),
-            "prior_mean": float(effect.prior.mean[j]),
-            "prior_std": float(prior_std[j]),
-            "from": _OWN if j in touched else "population prior",
+            "version": int(kept.version[i]),
+            "position": int(kept.position[i]),
+            "as_of_ms": int(kept.as_of_ms[i]),
+            "rows_learned": int(kept.rows[i]),
+            "information_nats": information(
+                with_records(effect, [entity], select_records(kept, np.array([i]))), entity
+            ),
         }
-        for i, j in enumerate(map(int, columns))
+        for i in range(len(kept))
     ]
-    coefficients.sort(key=lambda row: -abs(row["mean"] - row["prior_mean"]) / row["std"])
-    return {
-        "effect": effect.name,
-        "kind": effect.kind,
-        "entity": entity,
-        "rows_learned": int(effect.row_count[place]),
-        "coefficients": coefficients[:top],
-        "more": max(0, len(coefficients) - top),
-        "information_nats": _information(effect, entity),
-    }
 
 
-def _information(effect: RandomEffect, entity: str) -> float:
-    """How much the entity's rows taught: half the log ratio of posterior to prior precision, in nats."""
-    belief, columns = effect.belief(entity)
-    if belief.is_diagonal:
-        prior = effect.prior.precision[columns]
-        return float(0.5 * np.sum(np.log(belief.precision / prior)))
-    _, posterior = np.linalg.slogdet(belief.precision)
-    prior_precision = effect.prior.precision
-    if effect.prior.is_diagonal:
-        prior_precision = np.diag(prior_precision[columns])
-    return float(0.5 * (posterior - np.linalg.slogdet(prior_precision)[1]))
-
-
-def _show(document: dict[str, Any], output: Output) -> None:
-    title = (
-        f"{document['effect']}: {document['kind']} {document['entity']}, {document['rows_learned']:,} rows learned, "
-        f"{document['information_nats']:.1f} nats"
-    )
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("\ncoefficient")
-    for column in ("\nmean", "\nstd", "away from\nprior", "prior\nmean", "prior\nstd"):
+def _show_versions(versions: list[dict[str, Any]], output: Output) -> None:
+    table = Table(title="versions kept", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("version", "as of", "up to row", "rows learned", "nats"):
         table.add_column(column, justify="right")
-    table.add_column("\nfrom")
-    for row in document["coefficients"]:
-        away = (row["mean"] - row["prior_mean"]) / row["std"] if row["std"] > 0 else math.nan
+    for row in versions:
         table.add_row(
-            row["feature"],
-            f"{row['mean']:+.3f}",
-            f"{row['std']:.3f}",
-            f"{away:+.1f} std",
-            f"{row['prior_mean']:+.3f}",
-            f"{row['prior_std']:.3f}",
-            "own rows" if row["from"] == _OWN else "prior alone",
+            str(row["version"]),
+            utc(row["as_of_ms"]),
+            f"{row['position']:,}",
+            f"{row['rows_learned']:,}",
+            f"{row['information_nats']:.1f}",
         )
     output.table(table)
-    if document["more"]:
-        output.line(f"{document['more']} more coefficients; show them with --top")
+
+
+def _nobody(entity: str, looked: list[str]) -> ModelError:
+    places = ", ".join(looked) or "no random effects"
+    return ModelError(f"no entity {entity!r} in {places}: it is served by the population prior")

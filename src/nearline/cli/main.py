@@ -13,6 +13,7 @@ import typer
 from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
 from nearline.cli.demo import demo_command
 from nearline.cli.evaluate import evaluate_command
+from nearline.cli.generations import generations_app
 from nearline.cli.inspect import inspect_command
 from nearline.cli.log import log_app
 from nearline.cli.score import score_command
@@ -33,6 +34,7 @@ app.command("refit")(refit_command)
 app.command("score")(score_command)
 app.command("evaluate")(evaluate_command)
 app.command("inspect")(inspect_command)
+app.add_typer(generations_app, name="generations")
 app.command("demo")(demo_command)
 app.add_typer(log_app, name="log")
 
