@@ -117,6 +117,8 @@ class ReferenceJoin:
             self.status[at] = "dead" if given_up else "waiting"
             if not given_up:
                 self.orphans.append((at, feedback))
+        elif feedback.time_ms > shown.close_ms + self.settings.kept_ms:
+            self.status[at] = "dead"
         elif shown.is_closed or feedback.time_ms > shown.close_ms:
             last = shown.close_ms + self.settings.correct_within_ms
             if feedback.time_ms > last or self.watermark > last:

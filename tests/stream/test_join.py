@@ -57,7 +57,7 @@ def adds_up(counts: JoinCounts) -> bool:
     return counts.received == sum(getattr(counts, name) for name in parts)
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(settings_drawn(), streams_drawn)
 def test_the_join_says_what_the_obvious_one_says(choices: JoinSettings, events: list[Event | DataError]) -> None:
     reference = ReferenceJoin(choices)
@@ -72,7 +72,7 @@ def test_the_join_says_what_the_obvious_one_says(choices: JoinSettings, events: 
     assert {letter.position for letter in dead} == {at for at, s in reference.status.items() if s == "dead"}
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(settings_drawn(), streams_drawn, st.lists(st.integers(0, 50), max_size=8))
 def test_how_the_log_is_cut_changes_nothing(
     choices: JoinSettings, events: list[Event | DataError], cuts: list[int]
@@ -95,7 +95,7 @@ def test_after_every_event_the_counts_add_up(choices: JoinSettings, events: list
     assert adds_up(end)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(settings_drawn("close"), life_drawn, st.data())
 def test_arrival_in_another_order_within_the_allowed_lateness_changes_nothing(
     choices: JoinSettings, events: list[Event], data: st.DataObject

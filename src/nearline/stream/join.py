@@ -38,7 +38,7 @@ from nearline.stream.joined import Joined, JoinCounts, JoinedExample, Kind
 Route: TypeAlias = Callable[[Impression], tuple[int, ...]]
 """An impression to the partitions it goes to, ascending."""
 
-NO_IMPRESSION = "its impression did not come, or came after its close"
+NO_IMPRESSION = "its impression did not come in time, or is forgotten"
 NO_TIME = "time_ms: expected milliseconds since 1970, before the year 10000"
 NO_ID = f"id of the impression: expected 1 to {MAX_NAME_BYTES} bytes of UTF-8"
 NO_NUMBER = "label, weight: expected finite numbers, the weight 0 or more"
@@ -345,7 +345,10 @@ class _Run:
     def _answer(self, shown: Shown, answer: Answer, position: int, record: bytes) -> None:
         """Take feedback for an impression that is known."""
         time_ms, close_ms = answer[0], shown.close_ms
-        if time_ms > close_ms:
+        if time_ms > close_ms + self._settings.kept_ms:
+            # Whether the impression is still remembered here depends on the order of arrival: do not let it matter.
+            self.dead.append(DeadLetter(position, NO_IMPRESSION, record, self.high))
+        elif time_ms > close_ms:
             self._answer_late(shown, answer, position)
         elif close_ms < self.watermark:
             if close_ms + self._settings.correct_within_ms < self.watermark:
@@ -492,7 +495,7 @@ def _is_last(new: Answer, old: Answer) -> bool:
 
 
 def _is_higher(new: Answer, old: Answer) -> bool:
-    return (new[2], -new[0]) > (old[2], -old[0])
+    return new[2] > old[2] if new[2] != old[2] else new < old
 
 
 _WINS: Mapping[str, Callable[[Answer, Answer], bool]] = {
