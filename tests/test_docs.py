@@ -20,6 +20,7 @@ from nearline.cli.main import app, run
 from nearline.config import Config, parse_config
 from nearline.datasets.generated import generate
 from nearline.evaluate.catalogue import METRICS
+from nearline.events import read_event
 from nearline.posterior import Status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,17 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
     key=lambda page: page.relative_to(ROOT).as_posix(),
 )
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its full name; a group is one, and so is each command in it."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -97,7 +108,7 @@ def test_every_command_and_option_is_documented(command: str) -> None:
     section = section_of(text("docs/command-line.md"), f"`nearline {command}`")
     for parameter in COMMANDS[command].params:
         if isinstance(parameter, click.Argument):
-            assert parameter.name.upper() in section
+            assert (parameter.metavar or parameter.name.upper()) in section
         for option in parameter.opts if isinstance(parameter, click.Option) else ():
             assert option == "--help" or f"| `{option}" in section
 
@@ -178,6 +189,16 @@ def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest
         exec(compile(block, page_id(page), "exec"), namespace)  # noqa: S102 - that is the test
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "json")], ids=page_id)
+def test_every_event_shown_comes_in(page: Path) -> None:
+    for block in blocks(page, "json"):
+        rest = block.strip()
+        while rest:
+            shown, end = json.JSONDecoder().raw_decode(rest)
+            read_event(json.dumps(shown))
+            rest = rest[end:].strip()
+
+
 def train_small_model() -> None:
     started = blocks(DOCS / "getting-started.md", "python")
     namespace: dict[str, Any] = {}
@@ -221,7 +242,7 @@ def check_saved_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([name] for name in sorted(COMMANDS))], ids=lambda c: " ".join(c) or "root"
+    "command", [[], *(name.split() for name in sorted(COMMANDS))], ids=lambda c: " ".join(c) or "root"
 )
 def test_help_works(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0

@@ -5,6 +5,7 @@
     NearlineError
     ├── ConfigError       the configuration is wrong; the message starts with the key's path
     ├── DataError         the input data are wrong; the message names the file, column or row
+    ├── LogError          the event log cannot be read or written; what is in it stays
     ├── ModelError        a saved model cannot be read, or does not fit what is asked of it
     └── MissingExtraError an optional dependency is absent; the message is the command that installs it
 
@@ -27,6 +28,11 @@ class ConfigError(NearlineError):
 @final
 class DataError(NearlineError):
     """Input data that cannot be used."""
+
+
+@final
+class LogError(NearlineError):
+    """An event log that cannot be read or written."""
 
 
 @final

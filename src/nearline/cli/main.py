@@ -14,6 +14,7 @@ from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
 from nearline.cli.demo import demo_command
 from nearline.cli.evaluate import evaluate_command
 from nearline.cli.inspect import inspect_command
+from nearline.cli.log import log_app
 from nearline.cli.score import score_command
 from nearline.cli.train import refit_command, train_command
 from nearline.errors import ConfigError, NearlineError
@@ -33,6 +34,7 @@ app.command("score")(score_command)
 app.command("evaluate")(evaluate_command)
 app.command("inspect")(inspect_command)
 app.command("demo")(demo_command)
+app.add_typer(log_app, name="log")
 
 
 def _show_version(wanted: bool) -> None:

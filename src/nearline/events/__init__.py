@@ -1,1 +1,36 @@
 """What was shown and what people did about it: impressions, feedback, and the log that keeps them."""
+
+from nearline.events.cloudevents import read_event, read_events, write_event
+from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
+from nearline.events.embedded import EmbeddedLog
+from nearline.events.examples import Served, to_examples
+from nearline.events.impression import Event, Feedback, Impression, Tick, require_valid
+from nearline.events.log import Batch, EventLog, MemoryLog
+from nearline.events.partition import partition_of, partitions_of
+from nearline.events.wire import decode_event, decode_events, encode_event, encode_events
+
+__all__ = [
+    "Batch",
+    "DeadLetter",
+    "EmbeddedLog",
+    "Event",
+    "EventLog",
+    "Feedback",
+    "Impression",
+    "MemoryLog",
+    "Served",
+    "Tick",
+    "decode_dead_letter",
+    "decode_event",
+    "decode_events",
+    "encode_dead_letter",
+    "encode_event",
+    "encode_events",
+    "partition_of",
+    "partitions_of",
+    "read_event",
+    "read_events",
+    "require_valid",
+    "to_examples",
+    "write_event",
+]

@@ -1,0 +1,76 @@
+"""Events <-> the bytes that the log keeps.
+
+A record is one byte, the version of the format (1), and a MessagePack array: the tag of the kind (1 impression,
+2 feedback, 3 tick) and the fields in the order of `nearline.events.impression`. Fields may be appended to a kind
+without another version: a reader of an earlier day skips them, a later one takes their defaults where they are absent.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from nearline.errors import DataError
+from nearline.events.impression import Event, Feedback, Impression, Tick
+
+FORMAT: Final = b"\x01"
+DAMAGED: Final = b"\x00"
+"""What the log hands out in place of a record that it cannot read back."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Impression | Feedback | Tick)
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the record of an event; what is not a finite number is kept as it is.
+
+    Raises
+    ------
+    DataError
+        A text that UTF-8 cannot write (half a surrogate pair), or an integer beyond 64 bits.
+    """
+    try:
+        return FORMAT + _encoder.encode(event)
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise DataError(f"event: {error}") from error
+
+
+def encode_events(events: Iterable[Event]) -> list[bytes]:
+    """Return the record of each event."""
+    return [encode_event(event) for event in events]
+
+
+def decode_event(record: bytes) -> Event:
+    """Return the event of a record.
+
+    Raises
+    ------
+    DataError
+        The record is damaged or of another format; the message says how.
+    """
+    if record[:1] != FORMAT:
+        raise DataError(_other_format(record))
+    try:
+        return _decoder.decode(record[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"record: {error}") from error
+
+
+def decode_events(records: Sequence[bytes]) -> list[Event | DataError]:
+    """Return the event of each record, or the error of one that cannot be read, in its place."""
+    return [_event_or_error(record) for record in records]
+
+
+def _event_or_error(record: bytes) -> Event | DataError:
+    try:
+        return decode_event(record)
+    except DataError as error:
+        return error
+
+
+def _other_format(record: bytes) -> str:
+    if not record:
+        return "record: expected an event, got no bytes"
+    if record == DAMAGED:
+        return "record: damaged in the log: the checksum of its block does not match"
+    return f"record: expected format {FORMAT[0]}, got {record[0]}: was it written by a later nearline?"
