@@ -31,7 +31,6 @@ PAGES = sorted(
 )
 
 
-<<<<<<< HEAD
 def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every command by its full name; a group is one, and so is each command in it."""
     for name, command in group.commands.items():
@@ -41,18 +40,6 @@ def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
-=======
-def leaves(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every command by its name, those of groups as `group command`."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from leaves(command, (*path, name))
-        else:
-            yield " ".join((*path, name)), command
-
-
-COMMANDS = dict(leaves(typer.main.get_command(app)))
->>>>>>> 45c338c4a39f0bed7f689ba2aa2277fa52781ee1
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")

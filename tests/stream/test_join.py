@@ -27,7 +27,10 @@ def record_of(event: Event | DataError) -> bytes:
 
 
 def joined(
-    choices: JoinSettings, events: Sequence[Event | DataError], cuts: Sequence[int] = (), state: JoinState | None = None
+    choices: JoinSettings,
+    events: Sequence[Event | DataError],
+    cuts: Sequence[int] = (),
+    state: JoinState | None = None,
 ) -> tuple[list[JoinedExample], list[DeadLetter], JoinCounts]:
     join, state = Join(choices, route_by_entity({"per-user": "user"}, 4)), state or MemoryJoinState()
     examples: list[JoinedExample] = []
@@ -59,15 +62,17 @@ def adds_up(counts: JoinCounts) -> bool:
 
 @settings(max_examples=200)
 @given(settings_drawn(), streams_drawn)
-def test_the_join_says_what_the_obvious_one_says(choices: JoinSettings, events: list[Event | DataError]) -> None:
+def test_the_join_says_what_the_obvious_one_says(
+    choices: JoinSettings, events: list[Event | DataError]
+) -> None:
     reference = ReferenceJoin(choices)
     for event in events:
         reference.push(event)
     examples, dead, counts = joined(choices, events)
     assert said(examples, events) == reference.said
-    assert Counter({k: v for k, v in as_dict(counts).items() if v and k not in {"received", "corrected"}}) == (
-        reference.counts()
-    )
+    assert Counter(
+        {k: v for k, v in as_dict(counts).items() if v and k not in {"received", "corrected"}}
+    ) == (reference.counts())
     assert counts.corrected == reference.corrected
     assert {letter.position for letter in dead} == {at for at, s in reference.status.items() if s == "dead"}
 
@@ -103,9 +108,7 @@ def test_arrival_in_another_order_within_the_allowed_lateness_changes_nothing(
     lateness = choices.allowed_lateness_ms
     delays = st.lists(st.integers(0, lateness), min_size=len(events), max_size=len(events))
     end = Tick(1_000)
-    one, two = (
-        joined(choices, [*arrived(events, data.draw(delays)), end]) for _ in range(2)
-    )
+    one, two = (joined(choices, [*arrived(events, data.draw(delays)), end]) for _ in range(2))
     assert one[0] == two[0]
     assert one[2] == two[2]
     assert {(letter.reason, letter.record) for letter in one[1]} == {

@@ -57,7 +57,9 @@ def route_by_entity(effects: Mapping[str, str], partitions: int) -> Route:
 
     def route(impression: Impression) -> tuple[int, ...]:
         entities = impression.entities
-        owners = {partition_of(effect, entities[kind], partitions) for effect, kind in pairs if kind in entities}
+        owners = {
+            partition_of(effect, entities[kind], partitions) for effect, kind in pairs if kind in entities
+        }
         return tuple(sorted(owners))
 
     return route
@@ -421,7 +423,9 @@ class _Run:
     # What comes of it
 
     def _learn(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
-        self.examples.append(JoinedExample(shown.record, label, weight, time_ms, Kind.LEARN, shown.partitions))
+        self.examples.append(
+            JoinedExample(shown.record, label, weight, time_ms, Kind.LEARN, shown.partitions)
+        )
 
     def _take_back(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
         self.examples.append(

@@ -71,7 +71,12 @@ class LearnCounts(msgspec.Struct, frozen=True):
 
     def plus(self, other: "LearnCounts") -> "LearnCounts":
         """Both together."""
-        return LearnCounts(*(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)))
+        return LearnCounts(
+            *(
+                a + b
+                for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+            )
+        )
 
 
 @final
@@ -189,9 +194,7 @@ class Learner:
         takes_back = joined.kind[here] == Kind.TAKE_BACK
         return _Chunk(first + here, takes_back, examples, served, examples.offset + fixed, names)
 
-    def _learn(
-        self, txn: Writing, effect: RandomEffect, chunk: _Chunk
-    ) -> tuple[LearnCounts, list[SetAside]]:
+    def _learn(self, txn: Writing, effect: RandomEffect, chunk: _Chunk) -> tuple[LearnCounts, list[SetAside]]:
         mine, names = self._mine(effect, chunk)
         if len(mine) == 0:
             return LearnCounts(), []
@@ -226,9 +229,7 @@ class Learner:
             y=examples.response,
             weight=examples.weight,
             offset=np.sum([chunk.linear, *(served.mean[other] for other in others)], axis=0),
-            variance=np.sum(
-                [np.zeros(len(examples)), *(served.variance[other] for other in others)], axis=0
-            ),
+            variance=np.sum([np.zeros(len(examples)), *(served.variance[other] for other in others)], axis=0),
             time_ms=examples.time_ms,
             own=served.mean[effect.name],
         )
