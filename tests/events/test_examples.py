@@ -1,5 +1,7 @@
 """Impressions to examples."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from strategies import IMPRESSIONS
 
 from nearline.errors import DataError
-from nearline.events.examples import to_examples
-from nearline.events.impression import Impression, feature_name_and_term
+from nearline.events.examples import examples_from_records, to_examples
+from nearline.events.impression import Feedback, Impression, feature_name_and_term
+from nearline.events.wire import decode_events, encode_event, encode_events
 
 
 def features_of(bag, row):
@@ -113,3 +116,96 @@ def test_no_impressions_are_no_examples():
 def test_labels_of_another_number_are_refused():
     with pytest.raises(DataError, match="expected float64"):
         to_examples([Impression("a", 5)], np.ones(2), bags=["c"])
+
+
+def assert_same(one, other):
+    (examples, served), (again, served_again) = one, other
+    for name in ("response", "weight", "offset", "time_ms"):
+        np.testing.assert_array_equal(getattr(examples, name), getattr(again, name))
+    assert list(examples.bags) == list(again.bags)
+    for name, bag in examples.bags.items():
+        for part in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(bag.matrix, part), getattr(again.bags[name].matrix, part))
+        assert bag.matrix.shape == again.bags[name].matrix.shape
+        assert bag.names.equals(again.bags[name].names)
+        assert bag.terms.equals(again.bags[name].terms)
+    assert list(examples.entities) == list(again.entities)
+    for kind, column in examples.entities.items():
+        np.testing.assert_array_equal(column.codes, again.entities[kind].codes)
+        assert column.names.equals(again.entities[kind].names)
+    np.testing.assert_array_equal(served.fixed, served_again.fixed)
+    np.testing.assert_array_equal(served.generation, served_again.generation)
+    assert set(served.mean) == set(served.variance) == set(served_again.mean) == set(served_again.variance)
+    for effect in served.mean:
+        np.testing.assert_array_equal(served.mean[effect], served_again.mean[effect])
+        np.testing.assert_array_equal(served.variance[effect], served_again.variance[effect])
+
+
+NAMES = st.sampled_from(["a", "b", "a=", "a=1", "b=x=y", "é", "0", "1"])
+LIKE_ONE_ANOTHER = st.builds(
+    Impression,
+    st.just("i"),
+    st.integers(0, 9),
+    st.dictionaries(NAMES, NAMES, max_size=2),
+    st.dictionaries(
+        NAMES,
+        st.dictionaries(NAMES, st.sampled_from([0.0, -0.0, 1.0, 0.1]), max_size=4)
+        | st.lists(st.sampled_from([0.0, 2.0]), max_size=3),
+        max_size=2,
+    ),
+    st.dictionaries(NAMES, st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=2),
+)
+
+
+@given(st.lists(IMPRESSIONS, max_size=5) | st.lists(LIKE_ONE_ANOTHER, max_size=20))
+def test_records_become_the_same_examples_as_their_impressions(impressions):
+    labels, weights = np.arange(len(impressions), dtype=np.float64), np.full(len(impressions), 0.5)
+    wanted = {"bags": ["b", "c"], "kinds": ["user"], "effects": ["per-user"]}
+    records = encode_events(impressions)
+    assert_same(
+        to_examples(impressions, labels, weights, **wanted),
+        examples_from_records(records, labels, weights, **wanted),
+    )
+    assert_same(to_examples(impressions, labels), examples_from_records(records, labels))
+
+
+@pytest.mark.parametrize("size", [0, 15, 16, 31, 32, 255, 256, 65_535, 65_536])
+def test_records_of_every_length_of_string_list_and_map_are_read(size):
+    impression = Impression(
+        "i" * size,
+        0,
+        {"user": "u" * size},
+        {"m": {f"{i}=t": 1.0 for i in range(size)}, "v": [1.0] * size},
+        policy="p" * size,
+        versions={str(i): 2**40 for i in range(min(size, 300))},
+        propensity=0.5,
+        weight=3,
+        resolves_ms=7,
+    )
+    assert_same(
+        to_examples([impression] * 2, np.ones(2)),
+        examples_from_records([encode_event(impression)] * 2, np.ones(2)),
+    )
+
+
+@given(IMPRESSIONS, st.data())
+def test_a_broken_record_is_a_data_error_and_never_anything_else(impression, data):
+    record = encode_event(impression)
+    at = data.draw(st.integers(0, len(record) - 1))
+    byte = data.draw(st.integers(0, 255))
+    with pytest.raises(DataError, match="impressions: record 1: "):
+        examples_from_records([record, record[:at]], np.ones(2))
+    broken = record[:at] + bytes([byte]) + record[at + 1 :]
+    if isinstance(decode_events([broken])[0], Impression):
+        examples_from_records([broken], np.ones(1))
+    else:
+        with contextlib.suppress(DataError):  # it does not look at what it does not need
+            examples_from_records([broken], np.ones(1))
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"\x00", b"\x02\x90", b"\x01\x90", encode_event(Feedback("i", 1, 1.0))]
+)
+def test_what_is_no_impression_is_refused_and_said(record):
+    with pytest.raises(DataError, match="impressions: record 0: "):
+        examples_from_records([record], np.ones(1))

@@ -9,7 +9,14 @@ from strategies import EVENTS
 from nearline.errors import DataError
 from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
 from nearline.events.impression import Feedback, Impression, Tick
-from nearline.events.wire import DAMAGED, decode_event, decode_events, encode_event, encode_events
+from nearline.events.wire import (
+    DAMAGED,
+    decode_event,
+    decode_events,
+    decode_head,
+    encode_event,
+    encode_events,
+)
 
 
 @given(EVENTS)
@@ -109,3 +116,32 @@ def test_a_dead_letter_comes_back_as_it_was(position, reason, record, time_ms):
     assert decode_dead_letter(encode_dead_letter(letter)) == letter
     with pytest.raises(DataError, match="dead letter"):
         decode_dead_letter(b"\x01")
+
+
+@given(EVENTS)
+def test_the_head_of_a_record_says_what_the_event_says(event):
+    head = decode_head(encode_event(event))
+    if not isinstance(event, Impression):
+        assert repr(head) == repr(event)
+        return
+    assert head.__struct_fields__ == event.__struct_fields__
+    for name in (
+        "id",
+        "time_ms",
+        "entities",
+        "offset",
+        "fixed",
+        "propensity",
+        "generation",
+        "resolves_ms",
+        "weight",
+    ):
+        assert repr(getattr(head, name)) == repr(getattr(event, name))
+    features = msgspec.msgpack.decode(head.features) if head.features else {}
+    assert repr(features) == repr(event.features)
+
+
+@pytest.mark.parametrize("record", [b"", DAMAGED, b"\x01", b"\x01\x92\x03\xa15", b"\x01\x93\x01\xa1i\xff"])
+def test_the_head_of_what_is_no_event_is_refused(record):
+    with pytest.raises(DataError, match="record: "):
+        decode_head(record)

@@ -3,29 +3,41 @@
 from nearline.events.cloudevents import read_event, read_events, write_event
 from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
 from nearline.events.embedded import EmbeddedLog
-from nearline.events.examples import Served, to_examples
+from nearline.events.examples import Served, examples_from_records, to_examples
 from nearline.events.impression import Event, Feedback, Impression, Tick, require_valid
 from nearline.events.log import Batch, EventLog, MemoryLog
 from nearline.events.partition import partition_of, partitions_of
-from nearline.events.wire import decode_event, decode_events, encode_event, encode_events
+from nearline.events.wire import (
+    EventHead,
+    ImpressionHead,
+    decode_event,
+    decode_events,
+    decode_head,
+    encode_event,
+    encode_events,
+)
 
 __all__ = [
     "Batch",
     "DeadLetter",
     "EmbeddedLog",
     "Event",
+    "EventHead",
     "EventLog",
     "Feedback",
     "Impression",
+    "ImpressionHead",
     "MemoryLog",
     "Served",
     "Tick",
     "decode_dead_letter",
     "decode_event",
     "decode_events",
+    "decode_head",
     "encode_dead_letter",
     "encode_event",
     "encode_events",
+    "examples_from_records",
     "partition_of",
     "partitions_of",
     "read_event",

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from nearline.arrays import Csr, Floats, Ints
+from nearline.arrays import Columns, Csr, Floats, Ints
+from nearline.errors import DataError
 from nearline.events.impression import Features, Impression, feature_name_and_term
+from nearline.kernels._impressions import read_impressions
 from nearline.model.examples import MISSING, EntityColumn, Examples
 from nearline.model.features import Bag
 
@@ -69,6 +71,70 @@ def to_examples(
     return examples, Served(fixed, mean, variance, times[1])
 
 
+def examples_from_records(
+    records: Sequence[bytes],
+    labels: Floats,
+    weights: Floats | None = None,
+    *,
+    bags: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+    effects: Iterable[str] = (),
+) -> tuple[Examples, Served]:
+    """Return what `to_examples` does, from the records of the impressions: many times faster, the same to the bit.
+
+    Raises
+    ------
+    DataError
+        A record is no impression; the message says which and why.
+    """
+    try:
+        numbers, integers, in_bags, of_kinds, served = read_impressions(list(records))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"impressions: {error}") from error
+    rows = len(records)
+    offset, fixed, weight = numbers.reshape(rows, 3).T.copy()
+    time_ms, generation = integers.reshape(rows, 2).T.copy()
+    found = {
+        name: _bag_of_keys(indptr, indices, values, keys) for name, indptr, indices, values, keys in in_bags
+    }
+    named = {kind: EntityColumn(codes, pa.array(names, pa.string())) for kind, codes, names in of_kinds}
+    nobody = EntityColumn(np.full(rows, MISSING, np.int32), pa.array([], pa.string()))
+    examples = Examples(
+        response=np.asarray(labels, dtype=np.float64),
+        weight=weight if weights is None else weight * weights,
+        offset=offset,
+        time_ms=time_ms,
+        bags={name: found[name] if name in found else Bag.empty(rows) for name in _first(bags, found)},
+        entities={kind: named.get(kind, nobody) for kind in _first(kinds, named)},
+    )
+    mean = {effect: part for effect, part, _ in served}
+    variance = {effect: part for effect, _, part in served}
+    for effect in effects:
+        mean.setdefault(effect, np.zeros(rows))
+        variance.setdefault(effect, np.zeros(rows))
+    return examples, Served(fixed, MappingProxyType(mean), MappingProxyType(variance), generation)
+
+
+def _first(wanted: Iterable[str], found: Iterable[str]) -> dict[str, None]:
+    """What is wanted, then whatever else was found."""
+    return dict.fromkeys(chain(wanted, found))
+
+
+def _bag_of_keys(indptr: Columns, indices: Columns, values: Floats, keys: Sequence[str]) -> Bag:
+    """A bag from columns by key; keys that mean the same feature become one column."""
+    column_of: dict[tuple[str, str], int] = {}
+    columns = [column_of.setdefault(feature_name_and_term(key), len(column_of)) for key in keys]
+    if len(column_of) < len(keys):
+        indices = np.array(columns, np.int32)[indices]
+    names, terms = _two_columns(column_of)
+    return Bag(csr_array((values, indices, indptr), shape=(len(indptr) - 1, len(names))), names, terms)
+
+
+def _two_columns(keys: Iterable[tuple[str, str]]) -> tuple[pa.StringArray, pa.StringArray]:
+    names, terms = [name for name, _ in keys], [term for _, term in keys]
+    return pa.array(names, pa.string()), pa.array(terms, pa.string())
+
+
 @final
 class _Columns(dict[str, int]):
     """Feature keys to columns, numbered as they come; keys that mean the same feature share a column."""
@@ -84,8 +150,7 @@ class _Columns(dict[str, int]):
         return column
 
     def names_and_terms(self) -> tuple[pa.StringArray, pa.StringArray]:
-        names, terms = zip(*self._column_of, strict=True) if self._column_of else ((), ())
-        return pa.array(names, pa.string()), pa.array(terms, pa.string())
+        return _two_columns(self._column_of)
 
 
 @final

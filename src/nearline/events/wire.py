@@ -6,17 +6,44 @@ without another version: a reader of an earlier day skips them, a later one take
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias, final
 
 import msgspec
+from msgspec import Raw, Struct
 
 from nearline.errors import DataError
-from nearline.events.impression import Event, Feedback, Impression, Tick
+from nearline.events.impression import Count, Event, Feedback, Impression, Tick, TimeMs
 
 FORMAT: Final = b"\x01"
 DAMAGED: Final = b"\x00"
 """What the log hands out in place of a record that it cannot read back."""
 
+
+@final
+class ImpressionHead(Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """An impression without its features and contributions, which stay bytes: what a join has to know, and cheaper.
+
+    The fields that are not bytes are those of `Impression`.
+    """
+
+    id: str
+    time_ms: TimeMs
+    entities: dict[str, str] = {}
+    features: Raw = Raw()
+    contributions: Raw = Raw()
+    offset: float = 0.0
+    fixed: float = 0.0
+    propensity: float | None = None
+    policy: Raw = Raw()
+    generation: Count = 0
+    versions: Raw = Raw()
+    resolves_ms: TimeMs | None = None
+    weight: float = 1.0
+
+
+EventHead: TypeAlias = ImpressionHead | Feedback | Tick
+
+_head_decoder: msgspec.msgpack.Decoder[EventHead] = msgspec.msgpack.Decoder(ImpressionHead | Feedback | Tick)
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Impression | Feedback | Tick)
 
@@ -52,6 +79,24 @@ def decode_event(record: bytes) -> Event:
         raise DataError(_other_format(record))
     try:
         return _decoder.decode(record[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"record: {error}") from error
+
+
+def decode_head(record: bytes) -> EventHead:
+    """Return the event of a record, an impression without what lies in its features and contributions.
+
+    Whether those can be read shows only when they are: `examples_from_records` says which record cannot.
+
+    Raises
+    ------
+    DataError
+        The record is damaged or of another format; the message says how.
+    """
+    if record[:1] != FORMAT:
+        raise DataError(_other_format(record))
+    try:
+        return _head_decoder.decode(record[1:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"record: {error}") from error
 
