@@ -41,8 +41,8 @@ def run(quick: bool = False) -> list[Measurement]:
     return [
         *codec("20 columns, full", records(np.full(AT_ONCE, 20)), rounds, bar=2.0),
         *codec("21 columns, full", records(np.full(AT_ONCE, 21)), rounds, bar=2.0),
-        *codec("21 columns, full, float32", records(np.full(AT_ONCE, 21)), rounds, single=True),
-        *codec("ragged, 1 to 31 columns, full", records(ragged), rounds),
+        *codec("21 columns, full, float32", records(np.full(AT_ONCE, 21)), rounds, single=True, bar=2.0),
+        *codec("ragged, 1 to 31 columns, full", records(ragged), rounds, bar=2.0),
         *embedded(rounds, batches=2 if quick else 10),
     ]
 

@@ -108,12 +108,13 @@ def decode_records(values: Sequence[Value | None], *, full: bool) -> Records:
     assert starts is not None  # noqa: S101 - of full blocks it was made
     numbers = np.empty((4, len(listed)), dtype=np.int64)
     version, position, as_of_ms, rows = numbers
-    fault = _codec.decode(listed, full, start, starts, *numbers, column, evidence.mean, evidence.precision)
+    counts = version, position, as_of_ms, rows
+    fault = _codec.decode(listed, full, start, starts, *counts, column, evidence.mean, evidence.precision)
     _require_sound(fault, full)
     return Records(version, position, as_of_ms, rows, evidence)
 
 
-def decode_named(effect: str, names: Sequence[str], values: Sequence[bytes | None], *, full: bool) -> Records:
+def decode_named(effect: str, names: Sequence[str], values: Sequence[Value | None], *, full: bool) -> Records:
     """The same, but the error says which entity of which effect it is."""
     try:
         return decode_records(values, full=full)

@@ -13,7 +13,7 @@ is switched in one commit of a few bytes; and a generation is deleted by deletin
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import final
@@ -25,7 +25,7 @@ from nearline.arrays import Columns
 from nearline.errors import ModelError
 from nearline.model.game import GameModel
 from nearline.model.saved import load_model, save_model
-from nearline.store.codec import decode_named, decode_records
+from nearline.store.codec import Value, decode_named, decode_records
 from nearline.store.environment import MAP_BYTES, Environment
 from nearline.store.environment import Transaction as Txn
 from nearline.store.generations import Generation, Generations, Status, effect_forms
@@ -91,6 +91,8 @@ class EmbeddedStore:
 
     def partitions_of(self, effect: str, names: Sequence[str]) -> Columns:
         """The partition each entity's record is in, int32[n]."""
+        if self._partitions == 1:
+            return np.zeros(len(names), dtype=np.int32)
         return self._partitions_of(effect, names, self._partitions)
 
     def generations(self) -> Generations:
@@ -181,15 +183,16 @@ class EmbeddedStore:
         """The record of each name, in order."""
         full = self.generations().find(generation).is_full(effect)
         place = self.partitions_of(effect, names)
-        values: list[bytes | None] = [None] * len(names)
-        for partition in np.unique(place).tolist():
-            shard = self._shard(generation, partition)
-            if shard is None:
-                continue
-            here = np.flatnonzero(place == partition).tolist()
-            for i, value in zip(here, shard.values(effect, [names[i] for i in here]), strict=True):
-                values[i] = value
-        return decode_named(effect, names, values, full=full)
+        values: list[Value | None] = [None] * len(names)
+        with ExitStack() as reads:  # always in ascending order, so that threads never wait in a circle
+            for partition in np.unique(place).tolist():
+                if (shard := self._shard(generation, partition)) is None:
+                    continue
+                here = np.flatnonzero(place == partition).tolist()
+                read = reads.enter_context(shard.reading(effect, [names[i] for i in here]))
+                for i, value in zip(here, read, strict=True):
+                    values[i] = value
+            return decode_named(effect, names, values, full=full)
 
     def history(self, generation: int, effect: str, name: str) -> Records:
         """The versions of one entity's record that are kept, oldest first, the present one last."""

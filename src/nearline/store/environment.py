@@ -62,13 +62,17 @@ class Environment:
         return int(self._lmdb.info()["map_size"])
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
-        """One state of all databases. Read what is needed and leave; do not nest."""
+    def read(self, *, buffers: bool = False) -> Iterator[Transaction]:
+        """One state of all databases. Read what is needed and leave; do not nest.
+
+        With `buffers` values are not copied: they lie in the map, and are gone when the block ends.
+        """
+        begin: Any = self._lmdb.begin
         with self._errors():
             while True:
                 with self._gate.inside():
                     try:
-                        txn = self._lmdb.begin()
+                        txn: Transaction = begin(buffers=buffers)
                     except lmdb.MapResizedError:
                         pass
                     else:

@@ -8,7 +8,7 @@ from typing import final
 from nearline.arrays import Columns
 from nearline.errors import ModelError
 from nearline.model.game import GameModel
-from nearline.store.codec import decode_named, decode_records
+from nearline.store.codec import Value, decode_named, decode_records
 from nearline.store.generations import Generation, Generations, Status, effect_forms
 from nearline.store.records import Records
 from nearline.store.seam import Changes, PartitionsOf, Writing, require_partition
@@ -112,10 +112,10 @@ class MemoryStore:
         """The record of each name, in order."""
         full = self._generations.find(generation).is_full(effect)
         places = self.partitions_of(effect, names).tolist()
-        values = [
-            self._shards[generation, partition].values(effect, [name])[0]
-            for name, partition in zip(names, places, strict=True)
-        ]
+        values: list[Value | None] = []
+        for name, partition in zip(names, places, strict=True):
+            with self._shards[generation, partition].reading(effect, [name]) as value:
+                values += value
         return decode_named(effect, names, values, full=full)
 
     def history(self, generation: int, effect: str, name: str) -> Records:
@@ -171,10 +171,12 @@ class _MemoryShard:
     def commit(self) -> int:
         return len(self._feed)
 
-    def values(self, effect: str, names: Sequence[str]) -> list[bytes | None]:
+    @contextmanager
+    def reading(self, effect: str, names: Sequence[str]) -> Iterator[list[Value | None]]:
         with self._lock:
             kept = self.records.get(effect, {})
-            return [kept[name][-1] if name in kept else None for name in names]
+            values: list[Value | None] = [kept[name][-1] if name in kept else None for name in names]
+        yield values
 
     def state(self, key: bytes) -> bytes | None:
         return self._state.get(key)

@@ -12,7 +12,8 @@ A key of more than 492 bytes is cut to 460 of them, a byte 0xFF, which UTF-8 doe
 whole key.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct
@@ -20,7 +21,7 @@ from typing import Any, final
 
 import msgspec
 
-from nearline.store.codec import versions_of
+from nearline.store.codec import Value, versions_of
 from nearline.store.environment import Environment, Transaction
 from nearline.store.seam import Changes
 from nearline.store.transaction import FEED, Values, stale
@@ -44,13 +45,14 @@ class LmdbShard:
         with self._environment.read() as txn:
             return self._last_commit(txn)
 
-    def values(self, effect: str, names: Sequence[str]) -> list[bytes | None]:
-        """The encoded record of each name."""
+    @contextmanager
+    def reading(self, effect: str, names: Sequence[str]) -> Iterator[list[Value | None]]:
+        """The encoded record of each name, where it lies in the file; not to be used after the block."""
         database = self._environment["records"]
         keys = _keys(effect, names)
-        with self._environment.read() as txn:
+        with self._environment.read(buffers=True) as txn:
             get = txn.get
-            return [get(key, None, database) for key in keys]
+            yield [get(key, None, database) for key in keys]
 
     def state(self, key: bytes) -> bytes | None:
         """What is kept under the key."""
@@ -81,7 +83,9 @@ class LmdbShard:
             cursor = txn.cursor(self._environment["records"])
             more = cursor.set_range(prefix)
             while more and (key := cursor.key()).startswith(prefix):
-                name = txn.get(key, db=self._environment["names"]) if b"\xff" in key else key[len(prefix) :]
+                name = (
+                    txn.get(key, db=self._environment["names"]) if len(key) > _LONGEST else key[len(prefix) :]
+                )
                 found.append(name.decode())
                 more = cursor.next()
         return found
@@ -113,7 +117,9 @@ class LmdbShard:
         for effect, values in records.items():
             keys = _keys(effect, list(values))
             items.extend(zip(keys, values.values(), strict=True))
-            cut += [(key, name.encode()) for key, name in zip(keys, values, strict=True) if b"\xff" in key]
+            cut += [
+                (key, name.encode()) for key, name in zip(keys, values, strict=True) if len(key) > _LONGEST
+            ]
         items.sort()
         changed = msgspec.msgpack.encode({effect: list(values) for effect, values in records.items()})
 

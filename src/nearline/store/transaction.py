@@ -1,13 +1,14 @@
 """One transaction on one partition: what was read and written so far -> one commit, or nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, final
 
 import numpy as np
 
 from nearline.arrays import Columns
 from nearline.errors import DataError, ModelError, StaleWriteError
-from nearline.store.codec import decode_named, encode_records, versions_of
+from nearline.store.codec import Value, decode_named, encode_records, versions_of
 from nearline.store.generations import Generation
 from nearline.store.records import Records
 
@@ -25,8 +26,8 @@ class Shard(Protocol):
     def commit(self) -> int:
         """How many commits there have been."""
 
-    def values(self, effect: str, names: Sequence[str]) -> list[bytes | None]:
-        """The encoded record of each name, from one state of the shard."""
+    def reading(self, effect: str, names: Sequence[str]) -> AbstractContextManager[list[Value | None]]:
+        """The encoded record of each name, from one state of the shard; not to be used after the block."""
 
     def state(self, key: bytes) -> bytes | None:
         """What is kept under the key."""
@@ -65,10 +66,10 @@ class Transaction:
     def get_many(self, effect: str, names: Sequence[str]) -> Records:
         """The record of each name, in order; of an entity nobody has seen, version 0 and no evidence."""
         full = self._generation.is_full(effect)
-        values = self._shard.values(effect, names)
-        if written := self._records.get(effect):
-            values = [written.get(name, value) for name, value in zip(names, values, strict=True)]
-        records = decode_named(effect, names, values, full=full)
+        with self._shard.reading(effect, names) as values:
+            written = self._records.get(effect, {})
+            latest = [written.get(name, value) for name, value in zip(names, values, strict=True)]
+            records = decode_named(effect, names, latest, full=full)
         self._versions.setdefault(effect, {}).update(zip(names, records.version.tolist(), strict=True))
         return records
 
@@ -121,7 +122,8 @@ class Transaction:
     def _require_next(self, effect: str, names: Sequence[str], records: Records) -> None:
         versions = self._versions.setdefault(effect, {})
         if unread := [name for name in names if name not in versions]:
-            versions.update(zip(unread, versions_of(self._shard.values(effect, unread)), strict=True))
+            with self._shard.reading(effect, unread) as values:
+                versions.update(zip(unread, versions_of(values), strict=True))
         expected = np.fromiter((versions[name] for name in names), np.int64, len(names)) + 1
         if stale := np.flatnonzero(records.version != expected).tolist():
             first = stale[0]
