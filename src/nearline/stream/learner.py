@@ -12,9 +12,9 @@ from typing import final
 import msgspec
 import numpy as np
 
-from nearline.arrays import Bools, Floats, Ints
+from nearline.arrays import Bools, Columns, Floats, Ints
 from nearline.errors import DataError
-from nearline.events.examples import Served, to_examples
+from nearline.events.examples import Served, examples_from_records
 from nearline.events.impression import Impression
 from nearline.events.partition import partitions_of
 from nearline.events.wire import decode_event
@@ -95,10 +95,10 @@ def progress_of(written: bytes | None) -> Progress:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class SetAside:
-    """A row that could not be learned or taken back: its position in the row log, the effect, and why."""
+    """A row that could not be learned or taken back: its position in the row log, the effect (None: any), and why."""
 
     position: int
-    effect: str
+    effect: str | None
     reason: str
 
 
@@ -109,7 +109,6 @@ class _Chunk:
 
     position : int64[n], in the row log. takes_back : bool[n].
     linear : float64[n], offset and fixed effect.
-    names : by kind of entity, the name of each example's entity or None.
     """
 
     position: Ints
@@ -117,7 +116,6 @@ class _Chunk:
     examples: Examples
     served: Served
     linear: Floats
-    names: Mapping[str, list[str | None]]
 
 
 @final
@@ -138,8 +136,10 @@ class Learner:
         self._model, self._generation = model, generation
         self._partition, self._partitions = partition, partitions
         self._threads = settings.threads
-        self._kinds = tuple({effect.kind: None for effect in model.random})
-        self._bags = tuple({bag: None for part in (model.fixed, *model.random) for bag in part.bags})
+        self._kinds = tuple(dict.fromkeys(effect.kind for effect in model.random))
+        self._bags = tuple(
+            dict.fromkeys([*model.fixed.bags, *(bag for effect in model.random for bag in effect.bags)])
+        )
         self._rules = {
             effect.name: Rule(
                 effect.prior,
@@ -165,8 +165,8 @@ class Learner:
         first, rows = first + known, rows[known:]
         if not rows:
             return progress, []
-        counts, aside = progress.counts, list[SetAside]()
-        chunk = self._read(first, rows)
+        chunk, aside = self._read(first, rows)
+        counts = progress.counts
         for effect in self._model.random:
             more, faults = self._learn(txn, effect, chunk)
             counts, aside = counts.plus(more), aside + faults
@@ -174,34 +174,41 @@ class Learner:
         txn.put_state(PROGRESS_KEY, msgspec.msgpack.encode(progress))
         return progress, aside
 
-    def _read(self, first: int, rows: Sequence[bytes]) -> _Chunk:
+    def _read(self, first: int, rows: Sequence[bytes]) -> tuple[_Chunk, list[SetAside]]:
         joined = decode_rows(rows)
         here = np.flatnonzero(joined.kind != Kind.TICK)
-        impressions = [_impression(joined.records[i]) for i in here.tolist()]
-        examples, served = to_examples(
-            impressions,
-            joined.label[here],
-            joined.weight[here],
-            bags=self._bags,
-            kinds=self._kinds,
-            effects=self._rules,
-        )
+        parts = dict(bags=self._bags, kinds=self._kinds, effects=tuple(self._rules))
+        aside: list[SetAside] = []
+        try:
+            found = examples_from_records(
+                [joined.records[i] for i in here], joined.label[here], joined.weight[here], **parts
+            )
+        except DataError:
+            faults = {i: fault for i in here.tolist() if (fault := _fault(joined.records[i])) is not None}
+            aside = [SetAside(first + i, None, fault) for i, fault in faults.items()]
+            here = np.array([i for i in here.tolist() if i not in faults], dtype=np.int64)
+            found = examples_from_records(
+                [joined.records[i] for i in here], joined.label[here], joined.weight[here], **parts
+            )
+        examples, served = found
         fixed = served.fixed
         other = served.generation != self._generation
         if other.any():
             fixed = np.where(other, self._model.fixed.contribution(examples), fixed)
-        names = {kind: [i.entities.get(kind) for i in impressions] for kind in self._kinds}
         takes_back = joined.kind[here] == Kind.TAKE_BACK
-        return _Chunk(first + here, takes_back, examples, served, examples.offset + fixed, names)
+        return _Chunk(first + here, takes_back, examples, served, examples.offset + fixed), aside
 
     def _learn(self, txn: Writing, effect: RandomEffect, chunk: _Chunk) -> tuple[LearnCounts, list[SetAside]]:
-        mine, names = self._mine(effect, chunk)
+        column = chunk.examples.entities[effect.kind]
+        names = [str(name) for name in column.names.to_pylist()]
+        is_mine = np.append(partitions_of(effect.name, names, self._partitions) == self._partition, False)
+        mine = np.flatnonzero(is_mine[column.codes])
         if len(mine) == 0:
             return LearnCounts(), []
-        owners, entity, number = by_most_batches(names)
+        code, entity, number = by_most_batches(column.codes[mine])
+        owners = [names[i] for i in code.tolist()]
+        batches = Batches(mine, entity, number, chunk.takes_back[mine])
         records = txn.get_many(effect.name, owners)
-        fresh = np.flatnonzero(chunk.position[mine] > records.position[entity])
-        batches = Batches(mine[fresh], entity[fresh], number[fresh], chunk.takes_back[mine[fresh]])
         matrix = design(effect.registry, effect.bags, chunk.examples, grow=False)
         known, outcomes = learn_in_rounds(
             Known(records.evidence, np.where(records.version > 0, records.as_of_ms, NEVER)),
@@ -213,13 +220,6 @@ class Learner:
         )
         txn.put_many(effect.name, owners, _next_records(records, known, batches, outcomes, chunk.position))
         return _counted(batches, outcomes), _faults(effect.name, chunk.position, batches, outcomes)
-
-    def _mine(self, effect: RandomEffect, chunk: _Chunk) -> tuple[Ints, list[str]]:
-        """The examples whose entity this partition owns, int64[m], and the names of these entities."""
-        there = [(i, name) for i, name in enumerate(chunk.names[effect.kind]) if name is not None]
-        owned = partitions_of(effect.name, [name for _, name in there], self._partitions) == self._partition
-        mine = [pair for pair, is_owned in zip(there, owned.tolist(), strict=True) if is_owned]
-        return np.array([i for i, _ in mine], dtype=np.int64), [name for _, name in mine]
 
     def _observed(self, effect: RandomEffect, chunk: _Chunk) -> Observed:
         others = [other.name for other in self._model.random if other.name != effect.name]
@@ -235,12 +235,12 @@ class Learner:
         )
 
 
-def by_most_batches(names: Sequence[str]) -> tuple[list[str], Ints, Ints]:
+def by_most_batches(codes: Columns) -> tuple[Columns, Ints, Ints]:
     """Entities by how many rows they have, those with most first; each row's place among them; its number there.
 
-    Each row is a mini-batch of its own.
+    Each row is a mini-batch of its own. `codes` is the entity of each row, int32[n], 0 or more.
     """
-    found, entity, count = np.unique(np.array(names, dtype=object), return_inverse=True, return_counts=True)
+    found, entity, count = np.unique(codes, return_inverse=True, return_counts=True)
     order = np.argsort(-count, kind="stable")
     place = np.empty(len(found), dtype=np.int64)
     place[order] = np.arange(len(found))
@@ -249,14 +249,16 @@ def by_most_batches(names: Sequence[str]) -> tuple[list[str], Ints, Ints]:
     begin = np.concatenate([[0], np.cumsum(count[order])[:-1]])
     number = np.empty(len(entity), dtype=np.int64)
     number[by_entity] = np.arange(len(entity)) - begin[entity[by_entity]]
-    return [str(found[i]) for i in order.tolist()], entity, number
+    return found[order], entity, number
 
 
-def _impression(record: bytes) -> Impression:
-    event = decode_event(record)
-    if not isinstance(event, Impression):
-        raise DataError(f"row log: expected an impression, got {type(event).__name__}")
-    return event
+def _fault(record: bytes) -> str | None:
+    """Why a record is no impression, or None if it is one."""
+    try:
+        event = decode_event(record)
+    except DataError as error:
+        return str(error)
+    return None if isinstance(event, Impression) else f"expected an impression, got {type(event).__name__}"
 
 
 def _next_records(
