@@ -28,7 +28,7 @@ def events(count: int, seed: int = 0) -> list[Event]:
     """`count` events in the order of their time, an impression every millisecond."""
     rng = random.Random(seed)  # noqa: S311
     drawn: list[Event] = []
-    for time_ms in range(2 * count // 3):
+    for time_ms in range(count):
         entities = {"user": f"u{rng.randrange(20_000)}", "item": f"i{rng.randrange(2_000)}"}
         features = {"context": {f"f{number}": rng.random() for number in range(FEATURES)}}
         name = f"{rng.getrandbits(64):016x}"

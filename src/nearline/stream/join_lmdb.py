@@ -7,8 +7,10 @@ them; an index entry is the close of an impression (8 bytes), or (due, position)
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
 from typing import Any, TypeAlias, final
 
 import lmdb
@@ -75,15 +77,17 @@ class LmdbJoinState:
     def due(self, begin_ms: int, end_ms: int, kept_ms: int) -> list[Due]:
         """Return what falls due, in order."""
         answers = dict(self._range(self._tables.answers, begin_ms, end_ms))
+        forget, close = Turn.FORGET, Turn.CLOSE
         due: list[Due] = []
         for key, value in self._range(self._tables.shown, begin_ms, end_ms):
             shown = self._remember(key, value, answers.get(key))
-            due.append((shown.close_ms, Turn.CLOSE, shown.id, None, shown))
+            due.append((shown.close_ms, close, shown.id, None, shown))
         gone = begin_ms - kept_ms, end_ms - kept_ms
-        answered = {key for key, _ in self._range(self._tables.answers, *gone)}
-        for key in self._keys(self._tables.shown, *gone):
-            at_ms = _TIME.unpack_from(key)[0] + kept_ms
-            due.append((at_ms, Turn.FORGET, key[8:].decode(), None, key in answered))
+        answered = set(self._keys(self._tables.answers, *gone))
+        due += [
+            (int.from_bytes(key[:8]) + kept_ms, forget, key[8:].decode(), None, key in answered)
+            for key in self._keys(self._tables.shown, *gone)
+        ]
         for key, value in self._range(self._tables.waiting, begin_ms, end_ms):
             if key[8] == Turn.LATE:
                 due.append(due_late(_late(key, value)))
@@ -143,23 +147,17 @@ class LmdbJoinState:
         self._shown.clear()
         self._orphans.clear()
 
-    def _forget(self, forgotten: dict[str, int] | Any) -> None:
-        """Remove impressions; those forgotten together lie side by side."""
+    def _forget(self, forgotten: Mapping[str, int]) -> None:
+        """Remove impressions and their answers."""
         if not forgotten:
             return
-        begin_ms, end_ms = min(forgotten.values()), max(forgotten.values()) + 1
+        delete = self._transaction.delete
         for name in sorted([name.encode() for name in forgotten]):
-            self._transaction.delete(name, db=self._tables.index)
+            delete(name, db=self._tables.index)
+        keys = sorted([_TIME.pack(close_ms) + name.encode() for name, close_ms in forgotten.items()])
         for table in (self._tables.shown, self._tables.answers):
-            with self._transaction.cursor(table) as cursor:
-                end = _TIME.pack(end_ms)
-                there = cursor.set_range(_TIME.pack(begin_ms))
-                while there:
-                    key = cursor.key()
-                    if key >= end:
-                        break
-                    there = cursor.delete() if key[8:].decode() in forgotten else cursor.next()
-                    there = there and bool(cursor.key())
+            for key in keys:
+                delete(key, db=table)
 
     def _save_waiting(self, changes: Changes) -> None:
         waiting, delete = self._tables.waiting, self._transaction.delete
@@ -187,38 +185,27 @@ class LmdbJoinState:
             found: list[tuple[bytes, bytes]] = cursor.getmulti(keys)
         return found
 
-    def _range(self, table: _LMDB, begin_ms: int, end_ms: int) -> Iterator[tuple[bytes, bytes]]:
-        end = _TIME.pack(max(end_ms, 0))
+    def _range(self, table: _LMDB, begin_ms: int, end_ms: int) -> list[tuple[bytes, bytes]]:
+        """What is filed under begin_ms <= time < end_ms, in order."""
+        if end_ms <= max(begin_ms, 0):
+            return []
+        end = _TIME.pack(end_ms)
         with self._transaction.cursor(table) as cursor:
-            if end_ms > 0 and cursor.set_range(_TIME.pack(max(begin_ms, 0))):
-                for item in cursor.iternext():
-                    if item[0] >= end:
-                        return
-                    yield item
+            if not cursor.set_range(_TIME.pack(max(begin_ms, 0))):
+                return []
+            return list(takewhile(lambda item: item[0] < end, cursor.iternext()))
 
-    def _keys(self, table: _LMDB, begin_ms: int, end_ms: int) -> Iterator[bytes]:
-        end = _TIME.pack(max(end_ms, 0))
+    def _keys(self, table: _LMDB, begin_ms: int, end_ms: int) -> list[bytes]:
+        if end_ms <= max(begin_ms, 0):
+            return []
+        end = _TIME.pack(end_ms)
         with self._transaction.cursor(table) as cursor:
-            if end_ms > 0 and cursor.set_range(_TIME.pack(max(begin_ms, 0))):
-                for key in cursor.iternext(keys=True, values=False):
-                    if key >= end:
-                        return
-                    yield key
+            if not cursor.set_range(_TIME.pack(max(begin_ms, 0))):
+                return []
+            return list(takewhile(end.__gt__, cursor.iternext(keys=True, values=False)))
 
     def _remember(self, key: bytes, value: bytes, answer: bytes | None) -> Shown:
-        time_ms, weight, count = _SHOWN.unpack_from(value)
-        begin = _SHOWN.size + 2 * count
-        partitions = struct.unpack_from(f"<{count}H", value, _SHOWN.size) if count else ()
-        shown = Shown(
-            _TIME.unpack_from(key)[0],
-            key[8:].decode(),
-            time_ms,
-            weight,
-            partitions,
-            value[begin:],
-            None if answer is None else _unpacked(answer)[0],
-        )
-        self._shown[key] = shown
+        shown = self._shown[key] = _shown(key, value, answer)
         return shown
 
     def _orphan(self, key: bytes, value: bytes) -> Orphan:
@@ -238,6 +225,20 @@ def _shown_value(shown: Shown) -> bytes:
     partitions = shown.partitions
     head = _SHOWN.pack(shown.time_ms, shown.weight, len(partitions))
     return head + struct.pack(f"<{len(partitions)}H", *partitions) + shown.record
+
+
+def _shown(key: bytes, value: bytes, answer: bytes | None) -> Shown:
+    time_ms, weight, count = _SHOWN.unpack_from(value)
+    begin = _SHOWN.size + 2 * count
+    partitions = _partitions(value[_SHOWN.size : begin])
+    close_ms = int.from_bytes(key[:8])
+    known = None if answer is None else _unpacked(answer)[0]
+    return Shown(close_ms, key[8:].decode(), time_ms, weight, partitions, value[begin:], known)
+
+
+@cache
+def _partitions(value: bytes) -> tuple[int, ...]:
+    return tuple(number for (number,) in struct.iter_unpack("<H", value))
 
 
 def _packed(answer: Answer) -> bytes:
