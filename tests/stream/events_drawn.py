@@ -41,7 +41,8 @@ def impression(number: int, time_ms: int, resolves: int, weight: int) -> Impress
 
 
 def feedback(number: int, time_ms: int, label: int, weight: int) -> Feedback:
-    return Feedback(f"i{number}", time_ms, LABELS[label], WEIGHTS[weight], "named" if label == 2 else None)
+    name = f"{time_ms}-{WEIGHTS[weight]}" if label == 2 else None  # the same id only where all is the same
+    return Feedback(f"i{number}", time_ms, LABELS[label], WEIGHTS[weight], name)
 
 
 def stream(draws: Sequence[Draw]) -> list[Event | DataError]:

@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import TypeAlias, final
+from zlib import crc32
 
 import msgspec
 
 from nearline.errors import ConfigError, DataError
 from nearline.events.dead_letters import DeadLetter
 from nearline.events.impression import MAX_NAME_BYTES, MAX_TIME_MS, Event, Feedback, Impression
-from nearline.events.partition import partition_of
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import (
     Answer,
@@ -38,6 +38,8 @@ from nearline.stream.joined import Joined, JoinCounts, JoinedExample, Kind
 Route: TypeAlias = Callable[[Impression], tuple[int, ...]]
 """An impression to the partitions it goes to, ascending."""
 
+_CLOSE, _FORGET, _LEARN = Turn.CLOSE, Turn.FORGET, Kind.LEARN
+
 NO_IMPRESSION = "its impression did not come in time, or is forgotten"
 NO_TIME = "time_ms: expected milliseconds since 1970, before the year 10000"
 NO_ID = f"id of the impression: expected 1 to {MAX_NAME_BYTES} bytes of UTF-8"
@@ -50,19 +52,27 @@ def route_by_entity(effects: Mapping[str, str], partitions: int) -> Route:
 
     `effects`: random effect to its kind of entity. An impression without any of them goes to no partition.
     """
-    pairs = tuple(effects.items())
+    owners_of = tuple((_owner_of(effect, partitions), kind) for effect, kind in effects.items())
     if partitions == 1:
         kinds = frozenset(effects.values())
         return lambda impression: () if kinds.isdisjoint(impression.entities) else (0,)
 
     def route(impression: Impression) -> tuple[int, ...]:
         entities = impression.entities
-        owners = {
-            partition_of(effect, entities[kind], partitions) for effect, kind in pairs if kind in entities
-        }
-        return tuple(sorted(owners))
+        owners = {owner_of(entities[kind]) for owner_of, kind in owners_of if kind in entities}
+        return tuple(owners) if len(owners) < 2 else tuple(sorted(owners))
 
     return route
+
+
+def _owner_of(effect: str, partitions: int) -> Callable[[str], int]:
+    """`partition_of` for one effect: the sum over its name is made once."""
+    begun = crc32(f"{effect}\0".encode())
+
+    def owner_of(entity: str) -> int:
+        return crc32(entity.encode(), begun) % partitions
+
+    return owner_of
 
 
 @final
@@ -135,6 +145,7 @@ class _Run:
         self._wins = _WINS[settings.policy]
         self._at_once = settings.learn_at == "feedback"
         self._zero = settings.without_feedback == "zero"
+        self._kept_ms, self._corrects = settings.kept_ms, settings.correct_within_ms > 0
         self._before = progress.counts
         self.high = progress.high_ms
         self.watermark = self.high - settings.allowed_lateness_ms
@@ -143,7 +154,7 @@ class _Run:
         self._end = latest - settings.allowed_lateness_ms
         self._due = state.due(max(self.watermark, 0), max(self._end, 0), settings.kept_ms)
         self._next = 0
-        ids.update(item[2] for item in self._due if item[1] is Turn.LATE or item[1] is Turn.GIVE_UP)
+        ids.update([item[2] for item in self._due if item[3] is not None])
         self._held: dict[str, Held] = state.get_many(ids)
         self._fresh: list[Due] = []
         self._shown: dict[str, Shown] = {}
@@ -206,26 +217,30 @@ class _Run:
     def _do_what_is_due(self) -> None:
         """Do everything with a time before the watermark: what the state had and what this run added, in order."""
         due, fresh, watermark = self._due, self._fresh, self.watermark
+        place, count = self._next, len(due)
         while True:
-            if self._next < len(due) and due[self._next][0] < watermark:
-                if fresh and fresh[0] < due[self._next]:
+            if place < count and due[place][0] < watermark:
+                if fresh and fresh[0] < due[place]:
                     item = heappop(fresh)
                 else:
-                    item = due[self._next]
-                    self._next += 1
+                    item = due[place]
+                    place += 1
             elif fresh and fresh[0][0] < watermark:
                 item = heappop(fresh)
             else:
-                return
-            if item[1] is Turn.CLOSE:
-                self._close(item[4])  # type: ignore[arg-type]
+                break
+            time_ms, turn, name, _, payload = item
+            if turn is _CLOSE:
+                self._close(payload)  # type: ignore[arg-type]
+            elif turn is _FORGET:
+                self._forget(name, time_ms - self._kept_ms, payload is True)
             else:
-                self._do(item[1], item[0], item[2], item[4])
+                self._do_feedback(name, payload)
+        self._next = place
 
-    def _do(self, turn: Turn, time_ms: int, name: str, payload: Payload) -> None:
-        if turn is Turn.FORGET:
-            self._forget(name, time_ms - self._settings.kept_ms, payload is True)
-        elif type(payload) is Late:
+    def _do_feedback(self, name: str, payload: Payload) -> None:
+        """Feedback from after the close counts now, or feedback without impression is given up."""
+        if type(payload) is Late:
             if self._late.pop(payload.position, None) is None:
                 self._applied.append(payload)
             shown = self._held[name]
@@ -265,7 +280,7 @@ class _Run:
         self._answered.pop(name, None)
         if self._shown.pop(name, None) is None:
             self._forgotten[name] = close_ms
-        if not self._zero and self._settings.correct_within_ms and not has_answer:
+        if self._corrects and not self._zero and not has_answer:
             self._unanswered += 1
             self._waiting -= 1
 
@@ -294,9 +309,9 @@ class _Run:
         held[name] = self._shown[name] = shown
         self._waiting += 1
         if close_ms < self._end:
-            heappush(self._fresh, (close_ms, Turn.CLOSE, name, None, shown))
-            if close_ms + settings.kept_ms < self._end:
-                heappush(self._fresh, (close_ms + settings.kept_ms, Turn.FORGET, name, None, False))
+            heappush(self._fresh, (close_ms, _CLOSE, name, None, shown))
+            if close_ms + self._kept_ms < self._end:
+                heappush(self._fresh, (close_ms + self._kept_ms, _FORGET, name, None, False))
         if before is not None:
             for orphan in sorted(before, key=_answer_of):
                 self._settle(orphan)
@@ -347,7 +362,7 @@ class _Run:
     def _answer(self, shown: Shown, answer: Answer, position: int, record: bytes) -> None:
         """Take feedback for an impression that is known."""
         time_ms, close_ms = answer[0], shown.close_ms
-        if time_ms > close_ms + self._settings.kept_ms:
+        if time_ms > close_ms + self._kept_ms:
             # Whether the impression is still remembered here depends on the order of arrival: do not let it matter.
             self.dead.append(DeadLetter(position, NO_IMPRESSION, record, self.high))
         elif time_ms > close_ms:
@@ -423,9 +438,7 @@ class _Run:
     # What comes of it
 
     def _learn(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
-        self.examples.append(
-            JoinedExample(shown.record, label, weight, time_ms, Kind.LEARN, shown.partitions)
-        )
+        self.examples.append(JoinedExample(shown.record, label, weight, time_ms, _LEARN, shown.partitions))
 
     def _take_back(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
         self.examples.append(
