@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from nearline.arrays import Columns, Floats, Ints
 from nearline.posterior import outcomes
-from nearline.posterior.blocks import Blocks, FeatureRows, pack, stack
+from nearline.posterior.blocks import Blocks, FeatureRows, pack
 from nearline.posterior.evidence import complete, layout_for, select_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import is_valid_response

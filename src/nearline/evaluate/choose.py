@@ -1,0 +1,83 @@
+"""A stream and a model -> how level 3 should learn, chosen by its predictions of rows it had not learned yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from nearline.arrays import Floats, Ints
+from nearline.evaluate.online import OnlineLevel, OnlineSettings
+from nearline.evaluate.replay import Stream, replay
+from nearline.model.game import GameModel
+from nearline.posterior import outcomes
+from nearline.posterior.forgetting import Forgetting
+from nearline.posterior.outcomes import Outcome
+
+Tried: TypeAlias = Callable[[OnlineSettings, float], None]
+
+
+def choose_settings(
+    stream: Stream,
+    model: GameModel,
+    settings: OnlineSettings,
+    *,
+    begin: int,
+    end: int,
+    time_constants_ms: Sequence[float | None],
+    spreads: Sequence[float] = (1.0,),
+    tried: Tried | None = None,
+    threads: int = 1,
+) -> OnlineSettings:
+    """The settings with the least mean loss of rows `begin` up to `end`, each scored before it was learned.
+
+    One effect after the other: its time constant (None: nothing is forgotten), then the spread of its prior. A list
+    is tried in its order for as long as the loss falls, so put first what is there without evidence to the contrary.
+    Rows from `end` on are not looked at.
+    """
+    best = progressive_loss(stream, model, settings, begin=begin, end=end, threads=threads)
+    if tried is not None:
+        tried(settings, best)
+    for effect in model.random:
+        if effect.name in settings.against:
+            continue
+        rules = [Forgetting(time_constant_ms=constant) for constant in time_constants_ms]
+        for key, values in (("forgetting", rules), ("spread", list(spreads))):
+            for value in values:
+                current: Mapping[str, Any] = getattr(settings, key)
+                if value == current.get(effect.name, Forgetting() if key == "forgetting" else 1.0):
+                    continue
+                candidate = replace(settings, **{key: {**current, effect.name: value}})
+                loss = progressive_loss(stream, model, candidate, begin=begin, end=end, threads=threads)
+                if tried is not None:
+                    tried(candidate, loss)
+                if loss >= best:
+                    break
+                best, settings = loss, candidate
+    return settings
+
+
+def progressive_loss(
+    stream: Stream, model: GameModel, settings: OnlineSettings, *, begin: int, end: int, threads: int = 1
+) -> float:
+    """Mean loss of rows `begin` up to `end`, each scored before it was learned, all rows before learned too."""
+    level = OnlineLevel(stream, model, settings, threads=threads)
+    predicted = replay(stream, [level], end=end)[level.name][begin:]
+    rows = np.arange(begin, end)
+    return mean_loss(model.outcome, stream, rows, predicted)
+
+
+def mean_loss(outcome: Outcome, stream: Stream, rows: Ints, predicted: Floats) -> float:
+    """Mean loss per unit of weight of expected responses: log loss, half the squared error, or Poisson loss."""
+    y, weight = stream.examples.response[rows], stream.examples.weight[rows]
+    with np.errstate(divide="ignore"):
+        linear = {
+            Outcome.BERNOULLI: lambda: np.log(predicted) - np.log1p(-predicted),
+            Outcome.NORMAL: lambda: predicted,
+            Outcome.POISSON: lambda: np.log(predicted),
+        }[outcome]()
+    return (
+        float(np.average(outcomes.loss(outcome, y, np.clip(linear, -36.0, 36.0)), weights=weight))
+        if outcome is Outcome.BERNOULLI
+        else float(np.average(outcomes.loss(outcome, y, linear), weights=weight))
+    )
