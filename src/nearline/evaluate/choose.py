@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nearline.arrays import Floats, Ints
+from nearline.evaluate.metrics import row_log_loss, row_poisson_deviance
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
 from nearline.evaluate.replay import Stream, replay
 from nearline.model.game import GameModel
-from nearline.posterior import outcomes
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
 
@@ -68,16 +68,13 @@ def progressive_loss(
 
 
 def mean_loss(outcome: Outcome, stream: Stream, rows: Ints, predicted: Floats) -> float:
-    """Mean loss per unit of weight of expected responses: log loss, half the squared error, or Poisson loss."""
+    """Mean loss per unit of weight of expected responses: log loss, half the squared error, or half the deviance."""
     y, weight = stream.examples.response[rows], stream.examples.weight[rows]
-    with np.errstate(divide="ignore"):
-        linear = {
-            Outcome.BERNOULLI: lambda: np.log(predicted) - np.log1p(-predicted),
-            Outcome.NORMAL: lambda: predicted,
-            Outcome.POISSON: lambda: np.log(predicted),
-        }[outcome]()
-    return (
-        float(np.average(outcomes.loss(outcome, y, np.clip(linear, -36.0, 36.0)), weights=weight))
-        if outcome is Outcome.BERNOULLI
-        else float(np.average(outcomes.loss(outcome, y, linear), weights=weight))
-    )
+    match outcome:
+        case Outcome.BERNOULLI:
+            loss = row_log_loss(y, predicted)
+        case Outcome.NORMAL:
+            loss = (y - predicted) ** 2 / 2.0
+        case Outcome.POISSON:
+            loss = row_poisson_deviance(y, predicted) / 2.0
+    return float(np.average(loss, weights=weight))

@@ -1,4 +1,4 @@
-"""Level 3: the random effects of a model, learned one mini-batch at a time while the fixed effect and the priors stay."""
+"""Level 3: the random effects of a model learn a stream, while its fixed effect and its priors stay."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

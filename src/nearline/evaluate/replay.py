@@ -5,7 +5,7 @@ learned only once it is known, before the first row whose time is later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, final
 
 import numpy as np
@@ -40,7 +40,7 @@ class Stream:
 
     @classmethod
     def of(cls, examples: Examples, known_ms: Ints | None = None) -> "Stream":
-        """Sort examples by time, ties in the order they come in; labels are known at once unless `known_ms` says when."""
+        """Sort examples by time, ties as they come; labels are known at once unless `known_ms` says when."""
         n = len(examples)
         time_ms = np.arange(n, dtype=np.int64) if examples.time_ms is None else examples.time_ms
         known_ms = time_ms if known_ms is None else known_ms
@@ -58,6 +58,14 @@ class Stream:
 
     def __len__(self) -> int:
         return len(self.time_ms)
+
+    def part(self, begin: int, end: int) -> "Stream":
+        """The rows from `begin` up to `end` as a stream of its own."""
+        rows = np.arange(begin, end)
+        examples = self.examples.take(rows)
+        if examples.time_ms is None:
+            examples = replace(examples, time_ms=self.time_ms[rows])
+        return Stream.of(examples, self.known_ms[rows])
 
     def known_before(self, time_ms: int) -> Ints:
         """The rows whose label is known before a time, in the order in which it was."""

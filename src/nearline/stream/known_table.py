@@ -1,4 +1,4 @@
-"""What is known of all entities of one effect, in memory: rows of a table that grows, gathered and put back by number."""
+"""What is known of all entities of one effect, in memory: gathered for a step, and put back after it."""
 
 from typing import final
 
@@ -47,8 +47,8 @@ class KnownTable:
         self._as_of_ms[entity] = known.as_of_ms
         evidence = known.evidence
         if self._whole:
-            self._shift[entity] = evidence.mean.reshape(len(entity), -1)
-            self._precision[entity] = evidence.precision.reshape(len(entity), -1)
+            self._shift[entity] = evidence.mean.reshape(len(entity), self._columns)
+            self._precision[entity] = evidence.precision.reshape(len(entity), self._precision.shape[1])
             return
         packed_start = evidence.packed_start if evidence.packed_start is not None else evidence.start
         for place, e in enumerate(entity.tolist()):
