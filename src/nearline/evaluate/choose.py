@@ -14,6 +14,9 @@ from nearline.model.game import GameModel
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
 
+_LEAST_GAIN = 1e-4
+"""What is less than this part of the loss is taken for chance."""
+
 Tried: TypeAlias = Callable[[OnlineSettings, float], None]
 
 
@@ -51,7 +54,7 @@ def choose_settings(
                 loss = progressive_loss(stream, model, candidate, begin=begin, end=end, threads=threads)
                 if tried is not None:
                     tried(candidate, loss)
-                if loss >= best:
+                if loss > (1.0 - _LEAST_GAIN) * best:
                     break
                 best, settings = loss, candidate
     return settings
