@@ -29,8 +29,8 @@ CHOSEN: dict[str, tuple[dict[str, float], dict[str, float]]] = {
 @pytest.mark.parametrize(
     "name",
     [
-        "talkingdata",
         "hotel_bookings",
+        pytest.param("talkingdata", marks=soak),
         pytest.param("tennis_wta", marks=soak),
         pytest.param("movietweetings", marks=soak),
         pytest.param("movielens100k", marks=soak),
