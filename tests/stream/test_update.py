@@ -1,4 +1,4 @@
-"""Learning a stream: neither order nor batches matter, the other effects are integrated out, and time takes evidence back."""
+"""Learning a stream: order and batches do not matter, other effects are integrated out, evidence ages."""
 
 from dataclasses import replace
 from typing import Any
@@ -242,3 +242,24 @@ def test_an_entity_that_has_learned_nothing_is_as_of_never() -> None:
     kept: Floats = Forgetting(time_constant_ms=1.0).keep_of_belief(known, np.full(4, 1 << 42))
     assert np.all(kept == 0.0)
     assert isinstance(nothing().evidence, Blocks)
+
+
+MINI_BATCH_BOUND = 0.06
+"""How far apart, in posterior standard deviations, mini-batches of 1, 8 and 64 may leave a Bernoulli score."""
+
+
+@brief
+@given(seed=seeds)
+def test_bernoulli_mini_batches_of_1_8_and_64_differ_by_little(seed: int) -> None:
+    stream = Stream(seed, Outcome.BERNOULLI, n=128)
+    stream.x *= 0.5
+    scores = []
+    for size in (1, 8, 64):
+        known = nothing()
+        for part in np.split(np.arange(stream.n), range(size, stream.n, size)):
+            known = stream.learn(known, part).known
+        scores.append(score(known, stream.rows(np.arange(stream.n)), stream.rule, 30 * DAY))
+    std = np.sqrt(scores[2][1])
+    for mean, variance in scores[:2]:
+        assert np.median(np.abs(mean - scores[2][0]) / std) < 3 * MINI_BATCH_BOUND
+        np.testing.assert_allclose(np.median(np.sqrt(variance) / std), 1.0, atol=MINI_BATCH_BOUND)

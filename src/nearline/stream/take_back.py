@@ -1,10 +1,9 @@
 """Rows whose label turned out wrong -> what is known without them.
 
-A row learned at a mode leaves, in natural form, the precision w c x x' and the shift w (y - g + c x . mean) x, where g and
-c are the mean response and the curvature of its family at the linear predictor. Taking it back subtracts the
+A row learned at a mode leaves, in natural form, the precision w c x x' and the shift w (y - g + c x . mean) x, where
+g and c are the mean response and the curvature of its family at the linear predictor. Taking it back subtracts the
 same: exactly what was learned of Normal outcomes, where c is 1 wherever the mode is; of the others, what the row
-would leave at the mode of today. Followed by learning the row with its new label, the difference between the two labels is
-exact to first order either way.
+would leave at the mode of today.
 
 A belief has to stay positive definite. Where it would not (a row that was never learned, or of which too much
 was forgotten), nothing is taken back and the entity says so.
@@ -17,7 +16,7 @@ from scipy.sparse import csr_array
 
 from nearline.arrays import Columns, Floats, Ints
 from nearline.posterior import outcomes
-from nearline.posterior.blocks import Blocks, FeatureRows, pack, stack
+from nearline.posterior.blocks import Blocks, FeatureRows, pack
 from nearline.posterior.evidence import complete, layout_for, select_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import is_valid_response

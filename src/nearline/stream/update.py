@@ -17,7 +17,7 @@ from typing import final
 import numpy as np
 
 from nearline.arrays import Bools, Floats, Ints
-from nearline.posterior.blocks import Blocks, FeatureRows, active_layout
+from nearline.posterior.blocks import Blocks, FeatureRows, active_layout, share
 from nearline.posterior.evidence import complete, extract_evidence, layout_for, no_evidence
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.gaussian import Gaussian
@@ -46,6 +46,11 @@ class Rule:
     outcome: Outcome
     noise_variance: float = 1.0
     forgetting: Forgetting = field(default_factory=Forgetting)
+    shared: Blocks = field(init=False, repr=False)
+    """The prior as the kernels take it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shared", share(self.prior))
 
 
 @final
@@ -104,7 +109,7 @@ def learn(known: Known, rows: FeatureRows, observed: Observed, rule: Rule, *, th
     scaled = rows if terms.scale is None else scaled_rows(rows, terms.scale)
     keep = rule.forgetting.keep_of_belief(known.as_of_ms, to_ms)
     layout = layout_for(rows, known.evidence, rule.prior)
-    before = complete(known.evidence, rule.prior, layout, keep=keep, threads=threads)
+    before = complete(known.evidence, rule.shared, layout, keep=keep, threads=threads)
     update = update_many(
         scaled,
         Labels(observed.y, weight, terms.offset),
@@ -114,7 +119,7 @@ def learn(known: Known, rows: FeatureRows, observed: Observed, rule: Rule, *, th
         threads=threads,
     )
     seen = layout if _is_whole(known.evidence, rows) else active_layout(rows, known.evidence)
-    evidence = extract_evidence(update.beliefs, rule.prior, seen, threads=threads)
+    evidence = extract_evidence(update.beliefs, rule.shared, seen, threads=threads)
     idle = rows.row_start[1:] == rows.row_start[:-1]
     if idle.any():
         evidence = _with_unchanged(evidence, known.evidence, idle)
@@ -131,9 +136,8 @@ def score(
     keep = None
     if rule.forgetting.time_constant_ms is not None:
         keep = rule.forgetting.keep_of_belief(known.as_of_ms, np.asarray(now_ms, dtype=np.int64))
-    beliefs = complete(
-        known.evidence, rule.prior, layout_for(rows, known.evidence, rule.prior), keep=keep, threads=threads
-    )
+    layout = layout_for(rows, known.evidence, rule.prior)
+    beliefs = complete(known.evidence, rule.shared, layout, keep=keep, threads=threads)
     return score_blocks(rows, beliefs, threads=threads)
 
 
