@@ -118,19 +118,12 @@ def expected_response(outcome: Outcome, linear: Floats, variance: Floats) -> Flo
 
 
 def _by_quadrature(linear: Floats, std: Floats) -> Floats:
-<<<<<<< HEAD
-    total = np.zeros_like(linear)
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        total += weight * outcomes.mean(Outcome.BERNOULLI, linear + node * std)
-    return np.asarray(total / _WEIGHTS.sum(), dtype=np.float64)
-=======
     mean = np.empty_like(linear)
     for begin in range(0, len(linear), _AT_ONCE):
         some = slice(begin, begin + _AT_ONCE)
         points = linear[some, None] + std[some, None] * _NODES
-        mean[some] = (expit(points) * _WEIGHTS).sum(axis=1)
+        mean[some] = (outcomes.mean(Outcome.BERNOULLI, points) * _WEIGHTS).sum(axis=1)
     return mean
->>>>>>> eaf05f9dc26b0bf2b4e98041276f2fa985a00acf
 
 
 def _by_mixture(linear: Floats, variance: Floats) -> Floats:

@@ -16,13 +16,14 @@ WHOLE_COLUMNS = 64
 class KnownTable:
     """What is known of entities 0, 1, 2, ...; those never put are known by the prior alone.
 
-    Up to `WHOLE_COLUMNS` columns the blocks are whole, beyond that each holds the columns its rows touched.
+    `whole` : whether every block holds every column, which is faster, or only the columns its rows touched, as is best
+        for many columns; by default the former up to `WHOLE_COLUMNS` columns.
     """
 
-    def __init__(self, columns: int, *, full: bool) -> None:
+    def __init__(self, columns: int, *, full: bool, whole: bool | None = None) -> None:
         self._columns, self._full = columns, full
         self._as_of_ms = np.full(0, NEVER, dtype=np.int64)
-        self._whole = columns <= WHOLE_COLUMNS
+        self._whole = columns <= WHOLE_COLUMNS if whole is None else whole
         size = columns * (columns + 1) // 2 if full else columns
         self._shift, self._precision = np.zeros((0, columns)), np.zeros((0, size))
         self._column = np.arange(columns, dtype=np.int32)
