@@ -74,7 +74,9 @@ def run(quick: bool = False) -> list[Measurement]:
             with environment.begin(write=True) as transaction:
                 join.push(first, records[part], drawn[part], LmdbJoinState(tables, transaction))
 
-        found.append(_figure("in LMDB, a durable commit each", microseconds_per_event(push_lmdb, runs, warm), 8.0))
+        found.append(
+            _figure("in LMDB, a durable commit each", microseconds_per_event(push_lmdb, runs, warm), 8.0)
+        )
         environment.close()
     return found
 

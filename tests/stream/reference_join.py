@@ -98,7 +98,9 @@ class ReferenceJoin:
         if event.id in self.known:
             self.status[self.position] = "duplicate"
             return
-        close_ms = event.resolves_ms if event.resolves_ms is not None else event.time_ms + self.settings.window_ms
+        close_ms = (
+            event.resolves_ms if event.resolves_ms is not None else event.time_ms + self.settings.window_ms
+        )
         if close_ms < self.watermark:
             self.status[self.position] = "late"
             return
@@ -167,7 +169,9 @@ class ReferenceJoin:
         unused = "late" if shown.close_ms < self.watermark else "duplicate"
         if shown.chosen is not None and order(feedback) == order(shown.chosen):
             self.status[at] = "duplicate"
-        elif shown.chosen is not None and best(self.settings.policy, [shown.chosen, feedback]) is shown.chosen:
+        elif (
+            shown.chosen is not None and best(self.settings.policy, [shown.chosen, feedback]) is shown.chosen
+        ):
             self.status[at] = unused
         elif shown.learned is None:
             self.learn_first(shown, at, feedback)

@@ -30,7 +30,10 @@ def joined_through_lmdb(
             part = events[begin:end]
             records = [record_of(event) for event in part]
             with lmdb.open(folder, max_dbs=TABLES, map_size=1 << 24, sync=False) as environment:
-                tables, join = open_join_tables(environment), Join(choices, route_by_entity({"per-user": "user"}, 4), 4)
+                tables, join = (
+                    open_join_tables(environment),
+                    Join(choices, route_by_entity({"per-user": "user"}, 4), 4),
+                )
                 if crashes[number % len(crashes)]:
                     with environment.begin(write=True) as transaction:
                         join.push(begin + 1, records, part, LmdbJoinState(tables, transaction))

@@ -96,7 +96,8 @@ def pushed(
     rows = teaching.rows[begin:end]
     known = learned or {}
     entities = [
-        None if name is None or known.get(name, 0) >= at else name for at, (name, _, _) in enumerate(rows, begin + 1)
+        None if name is None or known.get(name, 0) >= at else name
+        for at, (name, _, _) in enumerate(rows, begin + 1)
     ]
     for due in batches.push(
         np.arange(begin + 1, end + 1, dtype=np.int64),

@@ -257,7 +257,9 @@ class MiniBatches:
     def _longest_waiting(self) -> DueRows:
         """Everything of the entities that have waited longest, until half of the bound is left."""
         rows = self._waiting
-        _, first, entity, size = np.unique(rows.code, return_index=True, return_inverse=True, return_counts=True)
+        _, first, entity, size = np.unique(
+            rows.code, return_index=True, return_inverse=True, return_counts=True
+        )
         by_age = np.argsort(first, kind="stable")
         gone = np.cumsum(size[by_age])
         chosen = np.zeros(len(first), np.bool_)
