@@ -13,7 +13,7 @@ from statistics import median
 import lmdb
 
 from benchmarks.measurement import Bar, Measurement
-from nearline.events.impression import Event, Feedback, Impression
+from nearline.events.impression import Event, Features, Feedback, Impression
 from nearline.events.wire import encode_event
 from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_lmdb import TABLES, LmdbJoinState, open_join_tables
@@ -30,7 +30,9 @@ def events(count: int, seed: int = 0) -> list[Event]:
     drawn: list[Event] = []
     for time_ms in range(count):
         entities = {"user": f"u{rng.randrange(20_000)}", "item": f"i{rng.randrange(2_000)}"}
-        features = {"context": {f"f{number}": rng.random() for number in range(FEATURES)}}
+        features: dict[str, Features] = {
+            "context": {f"f{number}": rng.random() for number in range(FEATURES)}
+        }
         name = f"{rng.getrandbits(64):016x}"
         drawn.append(Impression(name, time_ms, entities, features))
         if rng.random() < 0.5:

@@ -5,13 +5,13 @@ import random
 import warnings
 
 import pytest
+from tests.stream.events_drawn import quiet_settings
 
 from nearline.events.impression import Event, Feedback, Impression
 from nearline.events.wire import decode_event, encode_event
 from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_settings import EarlyLabelsWarning, JoinSettings
 from nearline.stream.join_state import MemoryJoinState
-from tests.stream.events_drawn import quiet_settings
 
 HOUR, DAY = 3_600_000, 86_400_000
 
@@ -32,7 +32,7 @@ def rate(choices: JoinSettings, events: list[Event], until_ms: int, forget_ms: f
 
 def clicks(count: int) -> list[Event]:
     """One impression a second; three in ten are answered, within minutes."""
-    rng = random.Random(0)
+    rng = random.Random(0)  # noqa: S311
     events: list[Event] = []
     for number in range(count):
         events.append(Impression(f"i{number}", number * 1_000, {"user": "u"}))
@@ -43,7 +43,7 @@ def clicks(count: int) -> list[Event]:
 
 def bookings(count: int) -> list[Event]:
     """A booking an hour, up to 200 days ahead; 37 % are cancelled on some day before, the others known on the day."""
-    rng = random.Random(1)
+    rng = random.Random(1)  # noqa: S311
     events: list[Event] = []
     for number in range(count):
         booked = number * HOUR

@@ -1,11 +1,14 @@
 """The join against an obviously right one, and the laws it has to keep."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.stream.events_drawn import arrived, life_drawn, settings_drawn, streams_drawn
+from tests.stream.reference_join import ReferenceJoin, Said
 
 from nearline.errors import ConfigError, DataError
 from nearline.events.dead_letters import DeadLetter
@@ -16,8 +19,6 @@ from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import JoinState, MemoryJoinState
 from nearline.stream.joined import JoinCounts, JoinedExample, Kind, decode_rows, rows_by_partition
-from tests.stream.events_drawn import arrived, life_drawn, settings_drawn, streams_drawn
-from tests.stream.reference_join import ReferenceJoin, Said
 
 WORDS = {Kind.LEARN: "learn", Kind.TAKE_BACK: "take back"}
 
@@ -37,7 +38,7 @@ def joined(
     dead: list[DeadLetter] = []
     counts = JoinCounts()
     borders = sorted({0, len(events), *(cut % (len(events) + 1) for cut in cuts)})
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in itertools.pairwise(borders):
         part = events[begin:end]
         out = join.push(begin + 1, [record_of(event) for event in part], part, state)
         examples += out.examples

@@ -33,7 +33,7 @@ from nearline.stream.join_state import (
     due_late,
     due_orphan,
 )
-from nearline.stream.joined import Joined, JoinCounts, JoinedExample, Kind
+from nearline.stream.joined import JoinCounts, Joined, JoinedExample, Kind
 
 Route: TypeAlias = Callable[[Impression], tuple[int, ...]]
 """An impression to the partitions it goes to, ascending."""
@@ -331,7 +331,7 @@ class _Run:
             return self._answer(shown, answer, position, record)
         if not _is_name(name):
             return self._refuse(position, NO_ID, record)
-        return self._wait_for_impression(name, answer, position, record, shown)  # type: ignore[arg-type]
+        return self._wait_for_impression(name, answer, position, record, shown)
 
     def _wait_for_impression(
         self, name: str, answer: Answer, position: int, record: bytes, others: list[Orphan] | None
@@ -484,7 +484,7 @@ def _ids_and_latest(events: Sequence[Event | DataError], high_ms: int) -> tuple[
     for event in events:
         kind = type(event)
         if kind is Impression:
-            ids.add(event.id)  # type: ignore[union-attr]
+            ids.add(event.id)  # type: ignore[union-attr, arg-type]
         elif kind is Feedback:
             ids.add(event.impression)  # type: ignore[union-attr]
         elif kind is DataError:

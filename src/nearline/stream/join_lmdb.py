@@ -13,7 +13,6 @@ from functools import cache
 from itertools import takewhile
 from typing import Any, TypeAlias, final
 
-import lmdb
 import msgspec
 
 from nearline.stream.join_state import (
