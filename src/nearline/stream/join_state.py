@@ -1,4 +1,4 @@
-"""What the join remembers between events: open and lately closed impressions, feedback that waits, and how far it is."""
+"""What the join remembers between events: impressions, feedback that waits, and how far it is."""
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Mapping
