@@ -1,23 +1,24 @@
 """The join against an obviously right one, and the laws it has to keep."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.stream.events_drawn import arrived, life_drawn, settings_drawn, streams_drawn
+from tests.stream.reference_join import ReferenceJoin, Said
 
 from nearline.errors import ConfigError, DataError
 from nearline.events.dead_letters import DeadLetter
 from nearline.events.impression import Event, Feedback, Impression, Tick
+from nearline.events.partition import partition_of
 from nearline.events.wire import encode_event
 from nearline.stream.join import Join, route_by_entity
-from nearline.stream.join_settings import EarlyLabelsWarning, JoinSettings
+from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import JoinState, MemoryJoinState
-from nearline.stream.joined import JoinCounts, JoinedExample, Kind
-from tests.stream.events_drawn import arrived, life_drawn, quiet_settings, settings_drawn, streams_drawn
-from tests.stream.reference_join import ReferenceJoin, Said
+from nearline.stream.joined import JoinCounts, JoinedExample, Kind, decode_rows, rows_by_partition
 
 WORDS = {Kind.LEARN: "learn", Kind.TAKE_BACK: "take back"}
 
@@ -37,7 +38,7 @@ def joined(
     dead: list[DeadLetter] = []
     counts = JoinCounts()
     borders = sorted({0, len(events), *(cut % (len(events) + 1) for cut in cuts)})
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in itertools.pairwise(borders):
         part = events[begin:end]
         out = join.push(begin + 1, [record_of(event) for event in part], part, state)
         examples += out.examples
@@ -128,3 +129,86 @@ def test_reading_the_log_again_from_anywhere_earlier_changes_nothing(
     assert again.examples == []
     assert again.dead == []
     assert again.counts == before
+
+
+def test_an_example_goes_once_to_each_partition_that_owns_one_of_its_entities() -> None:
+    effects = {"per-user": "user", "per-item": "item"}
+    route = route_by_entity(effects, 4)
+    for number in range(50):
+        shown = Impression("i", 0, {"user": f"u{number}", "item": f"m{number}"})
+        owners = {partition_of(effect, shown.entities[kind], 4) for effect, kind in effects.items()}
+        assert route(shown) == tuple(sorted(owners))
+    assert route(Impression("i", 0, {"shop": "s"})) == ()
+    assert route_by_entity(effects, 1)(shown) == (0,)
+
+
+def test_rows_come_back_from_their_bytes() -> None:
+    examples = [
+        JoinedExample(b"record", 1.5, 2.0, 17, Kind.LEARN, (0, 2)),
+        JoinedExample(b"", 0.0, 1.0, 18, Kind.TAKE_BACK, (2,)),
+        JoinedExample(b"", 0.0, 0.0, 20, Kind.TICK, (0, 1, 2)),
+    ]
+    by_partition = rows_by_partition(examples)
+    assert {partition: len(rows) for partition, rows in by_partition.items()} == {0: 2, 1: 1, 2: 3}
+    rows = decode_rows(by_partition[2])
+    assert rows.kind.tolist() == [0, 1, 2]
+    assert rows.label.tolist() == [1.5, 0.0, 0.0]
+    assert rows.weight.tolist() == [2.0, 1.0, 0.0]
+    assert rows.time_ms.tolist() == [17, 18, 20]
+    assert rows.records == [b"record", b"", b""]
+    with pytest.raises(DataError, match="row 1: expected a labelled example"):
+        decode_rows([by_partition[2][0], b"short"])
+
+
+def test_every_partition_hears_when_event_time_passes_a_multiple_of_the_tick() -> None:
+    events: list[Event] = [Impression("i", 5, {"user": "u"}), Tick(14), Tick(16), Tick(47)]
+    join = Join(JoinSettings(window_ms=3, tick_ms=10), route_by_entity({"per-user": "user"}, 3), 3)
+    out = join.push(1, [record_of(event) for event in events], events, MemoryJoinState()).examples
+    assert [(e.kind, e.time_ms) for e in out] == [
+        (Kind.TICK, 0), (Kind.LEARN, 8), (Kind.TICK, 10), (Kind.TICK, 40)
+    ]  # fmt: skip
+    assert out[-1].partitions == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Feedback("i", 1, float("nan")),
+        Feedback("i", 1, 1.0, -1.0),
+        Feedback("", 1, 1.0),
+        Feedback("x" * 300, 1, 1.0),
+        Impression("", 1),
+        Impression("i", -1),
+        Tick(1 << 60),
+    ],
+)
+def test_what_cannot_be_joined_is_a_dead_letter_with_a_reason(event: Event) -> None:
+    join = Join(JoinSettings(window_ms=3), route_by_entity({"per-user": "user"}, 1))
+    out = join.push(1, [record_of(event)], [event], MemoryJoinState())
+    [letter] = out.dead
+    assert letter.position == 1
+    assert letter.record == record_of(event)
+    assert ": expected" in letter.reason
+
+
+def test_a_state_of_other_settings_is_refused() -> None:
+    state, route = MemoryJoinState(), route_by_entity({"per-user": "user"}, 1)
+    Join(JoinSettings(window_ms=3), route).push(1, [b""], [Tick(1)], state)
+    with pytest.raises(ConfigError, match="expected the settings that its state was made with"):
+        Join(JoinSettings(window_ms=4), route).push(2, [b""], [Tick(2)], state)
+
+
+def test_a_gap_in_the_log_is_refused() -> None:
+    state, join = MemoryJoinState(), Join(JoinSettings(window_ms=3), route_by_entity({"per-user": "user"}, 1))
+    join.push(5, [b""], [Tick(1)], state)
+    with pytest.raises(DataError, match="expected position 6 of the log, got 8"):
+        join.push(8, [b""], [Tick(2)], state)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("window_ms", -1), ("remember_ms", 4), ("tick_ms", 0), ("policy", "best"), ("learn_at", "once")],
+)
+def test_settings_out_of_range_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"join.{name}: expected"):
+        JoinSettings(**{"window_ms": 3, "correct_within_ms": 5, name: value})  # type: ignore[arg-type]

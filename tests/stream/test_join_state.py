@@ -1,20 +1,21 @@
 """The state in LMDB against the one in memory: same answers, across crashes at any border between reads."""
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 
 import lmdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.stream.events_drawn import settings_drawn, streams_drawn
+from tests.stream.test_join import joined, record_of
 
 from nearline.errors import DataError
 from nearline.events.impression import Event, Tick
 from nearline.stream.join import Join, route_by_entity
-from nearline.stream.join_lmdb import TABLES, LmdbJoinState, open_join_tables
+from nearline.stream.join_lmdb import JOIN_TABLES, LmdbJoinState, open_join_tables
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.joined import JoinCounts, JoinedExample
-from tests.stream.events_drawn import settings_drawn, streams_drawn
-from tests.stream.test_join import joined, record_of
 
 
 def joined_through_lmdb(
@@ -26,11 +27,14 @@ def joined_through_lmdb(
     counts = JoinCounts()
     borders = sorted({0, len(events), *(cut % (len(events) + 1) for cut in cuts)})
     with tempfile.TemporaryDirectory() as folder:
-        for number, (begin, end) in enumerate(zip(borders, borders[1:], strict=False)):
+        for number, (begin, end) in enumerate(itertools.pairwise(borders)):
             part = events[begin:end]
             records = [record_of(event) for event in part]
-            with lmdb.open(folder, max_dbs=TABLES, map_size=1 << 24, sync=False) as environment:
-                tables, join = open_join_tables(environment), Join(choices, route_by_entity({"per-user": "user"}, 4), 4)
+            with lmdb.open(folder, max_dbs=len(JOIN_TABLES), map_size=1 << 24, sync=False) as environment:
+                tables, join = (
+                    open_join_tables(environment),
+                    Join(choices, route_by_entity({"per-user": "user"}, 4), 4),
+                )
                 if crashes[number % len(crashes)]:
                     with environment.begin(write=True) as transaction:
                         join.push(begin + 1, records, part, LmdbJoinState(tables, transaction))
@@ -38,7 +42,7 @@ def joined_through_lmdb(
                 with environment.begin(write=True) as transaction:
                     out = join.push(begin + 1, records, part, LmdbJoinState(tables, transaction))
             examples, dead, counts = examples + out.examples, dead + out.dead, out.counts
-        with lmdb.open(folder, max_dbs=TABLES, map_size=1 << 24) as environment:
+        with lmdb.open(folder, max_dbs=len(JOIN_TABLES), map_size=1 << 24) as environment:
             tables = open_join_tables(environment)
             with environment.begin() as transaction:
                 left = {

@@ -1,5 +1,6 @@
 """Mini-batches against an obviously right version that looks at one row at a time."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -96,7 +97,8 @@ def pushed(
     rows = teaching.rows[begin:end]
     known = learned or {}
     entities = [
-        None if name is None or known.get(name, 0) >= at else name for at, (name, _, _) in enumerate(rows, begin + 1)
+        None if name is None or known.get(name, 0) >= at else name
+        for at, (name, _, _) in enumerate(rows, begin + 1)
     ]
     for due in batches.push(
         np.arange(begin + 1, end + 1, dtype=np.int64),
@@ -113,7 +115,7 @@ def pushed(
 
 def borders(cuts: Sequence[int], size: int) -> list[tuple[int, int]]:
     at = sorted({0, size, *(cut % (size + 1) for cut in cuts)})
-    return list(zip(at, at[1:], strict=False))
+    return list(itertools.pairwise(at))
 
 
 @settings(max_examples=250)

@@ -17,6 +17,7 @@ import msgspec
 from nearline.errors import ConfigError, DataError
 from nearline.events.dead_letters import DeadLetter
 from nearline.events.impression import MAX_NAME_BYTES, MAX_TIME_MS, Event, Feedback, Impression
+from nearline.events.wire import EventHead, ImpressionHead
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import (
     Answer,
@@ -33,9 +34,12 @@ from nearline.stream.join_state import (
     due_late,
     due_orphan,
 )
-from nearline.stream.joined import Joined, JoinCounts, JoinedExample, Kind
+from nearline.stream.joined import JoinCounts, Joined, JoinedExample, Kind
 
-Route: TypeAlias = Callable[[Impression], tuple[int, ...]]
+Showing: TypeAlias = Impression | ImpressionHead
+"""An impression; its features and contributions are not looked at, so they need not be decoded."""
+Heard: TypeAlias = Event | EventHead
+Route: TypeAlias = Callable[[Showing], tuple[int, ...]]
 """An impression to the partitions it goes to, ascending."""
 
 _CLOSE, _FORGET, _LEARN = Turn.CLOSE, Turn.FORGET, Kind.LEARN
@@ -57,7 +61,7 @@ def route_by_entity(effects: Mapping[str, str], partitions: int) -> Route:
         kinds = frozenset(effects.values())
         return lambda impression: () if kinds.isdisjoint(impression.entities) else (0,)
 
-    def route(impression: Impression) -> tuple[int, ...]:
+    def route(impression: Showing) -> tuple[int, ...]:
         entities = impression.entities
         owners = {owner_of(entities[kind]) for owner_of, kind in owners_of if kind in entities}
         return tuple(owners) if len(owners) < 2 else tuple(sorted(owners))
@@ -93,7 +97,7 @@ class Join:
         self._written = msgspec.json.encode(settings).decode()
 
     def push(
-        self, first: int, records: Sequence[bytes], events: Sequence[Event | DataError], state: JoinState
+        self, first: int, records: Sequence[bytes], events: Sequence[Heard | DataError], state: JoinState
     ) -> Joined:
         """Return what comes of the events at positions first, first + 1, ... of the log, and save the new state.
 
@@ -139,7 +143,7 @@ class _Run:
         everywhere: tuple[int, ...],
         state: JoinState,
         progress: Progress,
-        events: Sequence[Event | DataError],
+        events: Sequence[Heard | DataError],
     ) -> None:
         self._settings, self._route, self._all = settings, route, everywhere
         self._wins = _WINS[settings.policy]
@@ -170,7 +174,7 @@ class _Run:
         self._received = self._learned = self._duplicate = self._too_late = self._unanswered = 0
         self._waiting = self._corrected = 0
 
-    def take(self, first: int, records: Sequence[bytes], events: Sequence[Event | DataError]) -> None:
+    def take(self, first: int, records: Sequence[bytes], events: Sequence[Heard | DataError]) -> None:
         """Take the events one after the other."""
         lateness, held = self._settings.allowed_lateness_ms, self._held
         next_ms = self._next_due()
@@ -191,7 +195,7 @@ class _Run:
                     next_ms = self._next_due()
                 if self._settings.tick_ms is not None:
                     self._say_time(self._settings.tick_ms)
-            if kind is Impression:
+            if kind is ImpressionHead or kind is Impression:
                 self._take_impression(event, position, records[position - first], held)  # type: ignore[arg-type]
             elif kind is Feedback:
                 self._take_feedback(event, position, records[position - first], held)  # type: ignore[arg-type]
@@ -286,9 +290,7 @@ class _Run:
 
     # Events
 
-    def _take_impression(
-        self, event: Impression, position: int, record: bytes, held: dict[str, Held]
-    ) -> None:
+    def _take_impression(self, event: Showing, position: int, record: bytes, held: dict[str, Held]) -> None:
         name, settings = event.id, self._settings
         if not _is_name(name):
             return self._refuse(position, NO_ID, record)
@@ -331,7 +333,7 @@ class _Run:
             return self._answer(shown, answer, position, record)
         if not _is_name(name):
             return self._refuse(position, NO_ID, record)
-        return self._wait_for_impression(name, answer, position, record, shown)  # type: ignore[arg-type]
+        return self._wait_for_impression(name, answer, position, record, shown)
 
     def _wait_for_impression(
         self, name: str, answer: Answer, position: int, record: bytes, others: list[Orphan] | None
@@ -478,13 +480,13 @@ class _Run:
         )
 
 
-def _ids_and_latest(events: Sequence[Event | DataError], high_ms: int) -> tuple[set[str], int]:
+def _ids_and_latest(events: Sequence[Heard | DataError], high_ms: int) -> tuple[set[str], int]:
     """The impressions that events are about, and the latest time there will be after them."""
     ids: set[str] = set()
     for event in events:
         kind = type(event)
-        if kind is Impression:
-            ids.add(event.id)  # type: ignore[union-attr]
+        if kind is ImpressionHead or kind is Impression:
+            ids.add(event.id)  # type: ignore[union-attr, arg-type]
         elif kind is Feedback:
             ids.add(event.impression)  # type: ignore[union-attr]
         elif kind is DataError:

@@ -13,7 +13,6 @@ from functools import cache
 from itertools import takewhile
 from typing import Any, TypeAlias, final
 
-import lmdb
 import msgspec
 
 from nearline.stream.join_state import (
@@ -30,8 +29,8 @@ from nearline.stream.join_state import (
     due_orphan,
 )
 
-TABLES = 5
-"""Named databases that the join opens; the environment's `max_dbs` must leave room for them."""
+JOIN_TABLES = ("join-shown", "join-answers", "join-index", "join-waiting", "join-meta")
+"""The named databases of the join's state, in the order of `JoinTables`."""
 
 _TIME = struct.Struct(">Q")
 _TWO_TIMES = struct.Struct(">QQ")
@@ -56,8 +55,7 @@ class JoinTables:
 
 def open_join_tables(environment: _LMDB) -> JoinTables:
     """Open the join's databases, and make those that are not there; not within a write transaction."""
-    names = ("join-shown", "join-answers", "join-index", "join-waiting", "join-meta")
-    return JoinTables(*(environment.open_db(name.encode()) for name in names))
+    return JoinTables(*(environment.open_db(name.encode()) for name in JOIN_TABLES))
 
 
 @final

@@ -1,4 +1,4 @@
-"""What the join remembers between events: open and lately closed impressions, feedback that waits, and how far it is."""
+"""What the join remembers between events: impressions, feedback that waits, and how far it is."""
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Mapping
@@ -92,7 +92,8 @@ class Progress(Struct, frozen=True):
 class Changes:
     """What some events changed.
 
-    shown: new impressions. answered: impressions with another answer, new ones too. forgotten: impressions to remove, id to close.
+    shown: new impressions. answered: impressions with another answer, new ones too.
+    forgotten: impressions to remove, id to close.
     late, applied: feedback that waits for its time, and feedback that no longer does.
     orphans, settled: feedback that waits for its impression, and feedback that no longer does.
     waiting_for: the orphans of every id for which the two changed; an id may have none.
@@ -121,7 +122,10 @@ class JoinState(Protocol):
         """How far the join is."""
 
     def due(self, begin_ms: int, end_ms: int, kept_ms: int) -> list[Due]:
-        """Return what falls due at begin_ms <= time < end_ms, in order; an impression is forgotten `kept_ms` after its close."""
+        """Return what falls due at begin_ms <= time < end_ms, in order.
+
+        An impression is forgotten `kept_ms` after its close.
+        """
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Held]:
         """Return what is held under these ids; ids without anything are not there."""
@@ -185,14 +189,14 @@ class MemoryJoinState:
             if slot not in self._in_order:
                 filed.sort()
                 self._in_order.add(slot)
-            found += filed[bisect_left(filed, (begin_ms,)) : bisect_left(filed, (end_ms,))]  # type: ignore[type-var]
+            found += filed[bisect_left(filed, (begin_ms,)) : bisect_left(filed, (end_ms,))]
         return found
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Held]:
         """Return what is held under these ids."""
         held = self._held
         return {
-            name: found if type(found) is Shown else list(found)  # type: ignore[call-overload]
+            name: found if type(found) is Shown else list(found)
             for name in ids
             if (found := held.get(name)) is not None
         }

@@ -107,15 +107,13 @@ class _Rows:
         )
 
     def then(self, later: "_Rows") -> "_Rows":
-        pairs = (
-            (self.code, later.code),
-            (self.position, later.position),
-            (self.clock_ms, later.clock_ms),
-            (self.counts, later.counts),
-            (self.gain, later.gain),
+        return _Rows(
+            np.concatenate([self.code, later.code]),
+            np.concatenate([self.position, later.position]),
+            np.concatenate([self.clock_ms, later.clock_ms]),
+            np.concatenate([self.counts, later.counts]),
+            np.concatenate([self.gain, later.gain]),
         )
-        code, position, clock_ms, counts, gain = (np.concatenate(pair) for pair in pairs)
-        return _Rows(code, position, clock_ms, counts, gain)
 
 
 _NONE = np.zeros(0, np.int64)
@@ -307,9 +305,9 @@ class _Borders:
         """Return where the next mini-batches begin and end; None when no entity has one."""
         active = self._active
         begin = self._begin[active]
-        before = self._counted[begin] - self.rows.counts[begin]
-        end = np.searchsorted(self._counted, before + self._settings.rows) + 1
-        end = np.where(end <= self._end[active], end, _NOT_DUE)
+        before: Ints = self._counted[begin] - self.rows.counts[begin]
+        full: Ints = np.searchsorted(self._counted, before + self._settings.rows) + 1
+        end: Ints = np.where(full <= self._end[active], full, _NOT_DUE)
         if self._settings.age_ms is not None:
             end = np.minimum(end, self._end_by_age(active, begin, self._settings.age_ms))
         if self._settings.information is not None:
