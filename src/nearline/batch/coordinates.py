@@ -10,7 +10,7 @@ from nearline.arrays import Columns, Floats, Ints
 from nearline.batch.carried_over import extended, extended_prior, shaped, with_untouched
 from nearline.batch.entity_rows import GroupedRows, number_entities, rows_to_learn, stray_rows
 from nearline.batch.settings import FixedSettings, RandomSettings
-from nearline.fixed.linear import fit_linear
+from nearline.fixed.linear import checked_rows, fit_linear
 from nearline.model.effects import FixedCoefficients, RandomEffect, design, entity_column
 from nearline.model.examples import Examples
 from nearline.model.features import ColumnRegistry
@@ -53,6 +53,7 @@ class FixedCoordinate:
         if start is not None:
             self._registry = ColumnRegistry.from_table(start.registry.to_table())
         self._matrix = design(self._registry, settings.bags, examples, grow=not settings.locked)
+        self._rows = checked_rows(self._matrix)
         columns = self._registry.version
         self.coefficients = np.zeros(columns) if start is None else extended(start.coefficients, columns, 0.0)
         self._start = start
@@ -76,7 +77,7 @@ class FixedCoordinate:
             l2 = np.full(len(self.coefficients), self.settings.l2)
             l2[0] = _WEAK
         fit = fit_linear(
-            self._matrix,
+            self._rows,
             target.y,
             target.weight,
             offset,

@@ -18,6 +18,7 @@ from nearline.batch.crossed import beliefs_together
 from nearline.batch.settings import FIXED, TrainingSettings
 from nearline.errors import ConfigError, DataError
 from nearline.fixed.linear import available_cores
+from nearline.fixed.objective import inner
 from nearline.model.examples import Examples, split_random, usable_rows
 from nearline.model.game import GameModel
 from nearline.posterior import outcomes
@@ -127,7 +128,7 @@ def validation_loss(model: GameModel, examples: Examples) -> float:
 
 
 def _mean_loss(outcome: Outcome, y: Floats, linear: Floats, weight: Floats) -> float:
-    return float(weight @ outcomes.loss(outcome, y, linear) / weight.sum())
+    return inner(weight, outcomes.loss(outcome, y, linear)) / float(weight.sum())
 
 
 def _is_settled(sweeps: list[Sweep], tolerance: float) -> bool:
@@ -253,7 +254,7 @@ class _Descent:
         for effect in self._random.values():
             if effect.has_beliefs:
                 square = square + effect.variance(self._threads)
-        total = float(self._examples.weight @ square)
+        total = inner(self._examples.weight, square)
         if self._past is not None:
             total += self._past.learned_weight * self._past.noise_variance
         self.noise_variance = max(total / self._learned_weight(), self._least_noise)
