@@ -152,6 +152,7 @@ class RandomCoordinate:
         self._row_count = np.diff(self._rows.row_start) + known_rows
         self._layout = self._choose_layout()
         self._beliefs: Blocks | None = None
+        self._begin: Floats | None = None
         self._counted = np.zeros(0)
         self._fitted_to: tuple[Outcome, Labels, Floats | None] | None = None
         self._moments: Moments | None = None
@@ -205,6 +206,11 @@ class RandomCoordinate:
         self._maximise(threads)
         self._fit(target, labels, others, threads)
 
+    def restart(self) -> None:
+        """Begin again as an effect not yet visited, whose prior and means are known."""
+        self._warm, self._beliefs = True, None
+        self._fitted_to = self._moments = None
+
     def _maximise(self, threads: int) -> None:
         if self._estimate and self._fitted_to is not None:
             found = self._moments_of_fit(threads)
@@ -241,11 +247,11 @@ class RandomCoordinate:
             target.outcome,
             full=self._full,
             layout=self._layout,
-            start=None if self._beliefs is None else self._beliefs.mean,
+            start=self._begin,
             tolerance=_RANDOM_TOLERANCE,
             threads=threads,
         )
-        self._beliefs = fitted.beliefs
+        self._beliefs, self._begin = fitted.beliefs, fitted.beliefs.mean
         self.failures = _failures(fitted.report)
         entity_learned = np.repeat(fitted.report.status == Status.LEARNED, self._rows.rows_per_entity)
         self._counted = (entity_learned & (fitted.report.row_learned != 0)).astype(np.float64)

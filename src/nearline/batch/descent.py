@@ -243,11 +243,17 @@ class _Descent:
         self._parts[FIXED] = self._fixed.contribution()
 
     def extend(self, settings: TrainingSettings) -> None:
-        """Go on with these settings, whose random effects are those there are, and more."""
+        """Go on with these settings, whose random effects are those there are, and more.
+
+        The fixed effect first takes what it can. To begin with what the random effects took instead is slow where
+        several could take the same, as all their intercepts can.
+        """
         for effect in settings.random:
-            if effect.name not in self._random:
+            if effect.name in self._random:
+                self._random[effect.name].restart()
+            else:
                 self._random[effect.name] = RandomCoordinate(self._examples, effect, None, anchored=False)
-                self._parts[effect.name] = np.zeros(len(self._examples))
+            self._parts[effect.name] = np.zeros(len(self._examples))
         self._settings = settings
 
     def _response_variance(self) -> float:

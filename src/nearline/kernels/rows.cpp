@@ -456,6 +456,9 @@ class Rows {
 }  // namespace
 
 NB_MODULE(_rows, m) {
+  // At exit the interpreter may drop a module before those who still refer to its functions: no leak, though nanobind
+  // would report one to the user.
+  nb::set_leak_warnings(false);
   nb::class_<Rows>(m, "Rows")
       .def(nb::init<Starts, Indices, Values, std::int64_t>(), "indptr"_a.noconvert(), "indices"_a.noconvert(),
            "values"_a.noconvert(), "columns"_a)
