@@ -157,8 +157,10 @@ def pack(square: Floats) -> Floats:
 
 def packed_starts(start: Ints) -> Ints:
     """Where each block's packed triangle begins, for blocks of sizes diff(start): int64[entities + 1]."""
-    d = np.diff(start)
-    return np.concatenate([[0], np.cumsum(d * (d + 1) // 2)]).astype(np.int64)
+    d = start[1:] - start[:-1]
+    packed_start = np.zeros(len(start), dtype=np.int64)
+    np.cumsum(d * (d + 1) // 2, out=packed_start[1:])
+    return packed_start
 
 
 def empty_blocks(start: Ints, column: Columns | None, *, full: bool) -> Blocks:
@@ -187,8 +189,10 @@ def stack(beliefs: list[Gaussian], columns: list[Columns] | None = None) -> Bloc
     return Blocks(start, mean, precision, column, packed_starts(start))
 
 
-def share(prior: Gaussian) -> Blocks:
-    """One belief over all columns that stands for every entity."""
+def share(prior: Gaussian | Blocks) -> Blocks:
+    """One belief over all columns that stands for every entity; what `share` made already comes back as it is."""
+    if isinstance(prior, Blocks):
+        return prior
     start = np.array([0, len(prior.mean)], dtype=np.int64)
     mean = np.ascontiguousarray(prior.mean, dtype=np.float64)
     if prior.is_diagonal:

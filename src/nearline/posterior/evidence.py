@@ -37,7 +37,7 @@ def no_evidence(entities: int, *, full: bool) -> Blocks:
 
 def complete(
     evidence: Blocks,
-    prior: Gaussian,
+    prior: Gaussian | Blocks,
     layout: tuple[Ints, Columns | None],
     *,
     keep: Floats | None = None,
@@ -46,17 +46,19 @@ def complete(
     """Beliefs over the columns of `layout`: prior + keep * evidence.
 
     `layout` is (start, column) as of `Blocks` and holds the columns of the evidence; under a full prior it must
-    hold every column. `keep` float64[entities] in [0, 1] discounts the evidence.
+    hold every column. `keep` float64[entities] in [0, 1] discounts the evidence. `prior` may be one that `share` made,
+    which saves making it for every call.
     """
     belief = empty_blocks(*layout, full=evidence.full)
     out = _Out(np.zeros(belief.entities, np.int8), keep)
-    _posterior.complete(evidence, share(prior), belief, out, len(prior.mean), False, threads)
+    shared = share(prior)
+    _posterior.complete(evidence, shared, belief, out, len(shared.mean), False, threads)
     _require_learned(out.status)
     return belief
 
 
 def extract_evidence(
-    belief: Blocks, prior: Gaussian, layout: tuple[Ints, Columns | None], *, threads: int = 1
+    belief: Blocks, prior: Gaussian | Blocks, layout: tuple[Ints, Columns | None], *, threads: int = 1
 ) -> Blocks:
     """Evidence over the columns of `layout`: belief - prior. The inverse of `complete` with nothing forgotten."""
     start, column = layout
@@ -64,13 +66,16 @@ def extract_evidence(
         column = np.tile(np.arange(len(prior.mean), dtype=np.int32), len(start) - 1)
     evidence = empty_blocks(start, column, full=belief.full)
     out = _Out(np.zeros(belief.entities, np.int8))
-    _posterior.complete(evidence, share(prior), belief, out, len(prior.mean), True, threads)
+    shared = share(prior)
+    _posterior.complete(evidence, shared, belief, out, len(shared.mean), True, threads)
     _require_learned(out.status)
     return evidence
 
 
 def layout_for(rows: FeatureRows, evidence: Blocks, prior: Gaussian) -> tuple[Ints, Columns | None]:
     """The columns a belief needs for these rows: all under a full prior, else those seen in rows or evidence."""
+    if rows.is_sparse and len(evidence.mean) == rows.entities * rows.columns:
+        return evidence.start, evidence.column  # the evidence has every column already
     if prior.is_diagonal:
         if rows.is_sparse:
             return active_layout(rows, evidence)

@@ -1,0 +1,188 @@
+"""Level 3: the random effects of a model learn a stream, while its fixed effect and its priors stay."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_array
+
+from nearline.arrays import ArrowArray, Csr, Floats, Ints
+from nearline.errors import ConfigError
+from nearline.evaluate.replay import Step, Stream, steps_in_time
+from nearline.evaluate.waves import in_waves
+from nearline.model.effects import RandomEffect, design, entity_column
+from nearline.model.game import GameModel, expected_response
+from nearline.posterior.forgetting import Forgetting
+from nearline.posterior.gaussian import Gaussian
+from nearline.stream.effect_rows import EffectRows
+from nearline.stream.given_others import Observed
+from nearline.stream.known_table import KnownTable
+from nearline.stream.update import Rule, learn, score
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OnlineSettings:
+    """How the random effects of a model learn a stream; each mapping is by effect.
+
+    Attributes
+    ----------
+    forgetting : of its evidence; nothing is forgotten where it is absent.
+    spread : factor on the population covariance; 1 where it is absent.
+    against : an effect -> the one whose entities it shares, with the opposite sign: the two players of a match, of whom
+        what speaks for the one speaks against the other. Its own prior is not used.
+    """
+
+    forgetting: Mapping[str, Forgetting] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
+    against: Mapping[str, str] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Effect:
+    """One random effect of the stream: its rows, its rule, what is known, and what it contributed as served."""
+
+    rows: EffectRows
+    rule: Rule
+    known: KnownTable
+    first_key: int
+    mean: Floats
+    variance: Floats
+
+
+@final
+class OnlineLevel:
+    """Every random effect learns each row as soon as its label is known, given the others as served.
+
+    Beliefs begin at the priors of `model`; its evidence is not used. Walk the stream from its first row to learn it.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        model: GameModel,
+        settings: OnlineSettings | None = None,
+        *,
+        name: str = "level 3",
+        threads: int = 1,
+    ) -> None:
+        self._name, self._threads = name, threads
+        self._stream, self._outcome = stream, model.outcome
+        self._offset = stream.examples.offset + model.fixed.contribution(stream.examples)
+        self._effects = _effects(stream, model, settings or OnlineSettings())
+
+    @property
+    def name(self) -> str:
+        """What to call it in tables."""
+        return self._name
+
+    def plan(self, stream: Stream, begin: int, end: int) -> list[Step]:
+        """Waves: what is known is kept by entity."""
+        keys = [
+            np.where(effect.rows.entity >= 0, effect.rows.entity + effect.first_key, -1)
+            for effect in self._effects
+        ]
+        return in_waves(steps_in_time(stream, begin, end), keys)
+
+    def score(self, rows: Ints) -> Floats:
+        """Expected response of rows, each at its own time; what they were served with is remembered."""
+        linear, variance = self._offset[rows], np.zeros(len(rows))
+        time_ms = self._stream.time_ms[rows]
+        for effect in self._effects:
+            some = effect.rows.at(rows, time_ms)
+            known = effect.known.take(some.entity)
+            mean, spread = score(known, some.rows, effect.rule, some.time_ms, threads=self._threads)
+            effect.mean[rows], effect.variance[rows] = mean, spread
+            linear += mean
+            variance += spread
+        return expected_response(self._outcome, linear, variance)
+
+    def learn(self, rows: Ints) -> None:
+        """Learn rows, each effect given what the others contributed when the row was scored."""
+        examples, time_ms = self._stream.examples, self._stream.time_ms[rows]
+        y, weight = examples.response[rows], examples.weight[rows]
+        means = [effect.mean[rows] for effect in self._effects]
+        variances = [effect.variance[rows] for effect in self._effects]
+        for own, effect in enumerate(self._effects):
+            offset, variance = self._offset[rows], np.zeros(len(rows))
+            for other in range(len(self._effects)):
+                if other != own:
+                    offset += means[other]
+                    variance += variances[other]
+            observed = Observed(y, weight, offset, variance, time_ms, means[own])
+            some = effect.rows.at(rows)
+            known = effect.known.take(some.entity)
+            learned = learn(known, some.rows, observed, effect.rule, threads=self._threads)
+            effect.known.put(some.entity, learned.known)
+
+
+def _effects(stream: Stream, model: GameModel, settings: OnlineSettings) -> list[_Effect]:
+    made: dict[str, _Effect] = {}
+    n, first_key = len(stream), 0
+    against = settings.against
+    leaders = [effect for effect in model.random if effect.name not in against]
+    for effect in leaders:
+        kinds = [
+            effect.kind,
+            *(model.effect(name).kind for name, other in against.items() if other == effect.name),
+        ]
+        codes, entities = _numbered(stream, kinds)
+        rule = Rule(
+            _spread(effect.prior, settings.spread.get(effect.name, 1.0)),
+            model.outcome,
+            model.noise_variance,
+            settings.forgetting.get(effect.name, Forgetting()),
+        )
+        known = KnownTable(len(effect.prior.mean), full=effect.is_full)
+        rows = EffectRows(_design(stream, effect), codes[0])
+        made[effect.name] = _Effect(rows, rule, known, first_key, np.zeros(n), np.zeros(n))
+        followers = [name for name, other in against.items() if other == effect.name]
+        for name, code in zip(followers, codes[1:], strict=True):
+            follower = model.effect(name)
+            matrix = csr_array(-_design(stream, follower)[:, _columns_of(follower, effect)])
+            made[name] = _Effect(EffectRows(matrix, code), rule, known, first_key, np.zeros(n), np.zeros(n))
+        first_key += entities
+    return [made[effect.name] for effect in model.random]
+
+
+def _design(stream: Stream, effect: RandomEffect) -> Csr:
+    """The design matrix over the columns of the effect's prior."""
+    matrix = design(effect.registry, effect.bags, stream.examples, grow=False)
+    assert matrix.shape[1] == len(effect.prior.mean)  # noqa: S101 - a model has a prior for each column
+    return matrix
+
+
+def _numbered(stream: Stream, kinds: Sequence[str]) -> tuple[list[Ints], int]:
+    """The entities of kinds that share their names, int64[n] of each kind (-1: none), and how many there are."""
+    columns = [entity_column(stream.examples, kind) for kind in kinds]
+    if len(columns) == 1:
+        return [columns[0].codes.astype(np.int64)], len(columns[0].names)
+    every: ArrowArray = pa.concat_arrays([column.names for column in columns]).unique()
+    codes = []
+    for column in columns:
+        place = pc.index_in(column.names, every).to_numpy(zero_copy_only=False)
+        codes.append(np.append(place, -1)[column.codes].astype(np.int64))
+    return codes, len(every)
+
+
+def _spread(prior: Gaussian, factor: float) -> Gaussian:
+    return Gaussian(prior.mean, prior.precision / factor)
+
+
+def _columns_of(effect: RandomEffect, like: RandomEffect) -> Ints:
+    """The columns of `effect` that mean, bags apart, what the columns of `like` mean, int64[columns]."""
+    names = [
+        list(zip(t["name"].to_pylist(), t["term"].to_pylist(), strict=True))
+        for t in (effect.registry.to_table(), like.registry.to_table())
+    ]
+    if sorted(names[0]) != sorted(names[1]):
+        raise ConfigError(
+            f"against.{effect.name}: expected the features of {like.name!r}, which are others: "
+            f"{sorted(set(names[0]) ^ set(names[1]))[:3]}"
+        )
+    place = {key: column for column, key in enumerate(names[0])}
+    return np.array([place[key] for key in names[1]], dtype=np.int64)

@@ -1,0 +1,75 @@
+"""What is known of all entities of one effect, in memory: gathered for a step, and put back after it."""
+
+from typing import final
+
+import numpy as np
+
+from nearline.arrays import Columns, Floats, Ints
+from nearline.posterior.blocks import Blocks, packed_starts, whole_layout
+from nearline.stream.update import NEVER, Known
+
+WHOLE_COLUMNS = 64
+"""Up to so many columns every entity's block holds all of them, and gathering is one look-up."""
+
+
+@final
+class KnownTable:
+    """What is known of entities 0, 1, 2, ...; those never put are known by the prior alone.
+
+    Up to `WHOLE_COLUMNS` columns the blocks are whole, beyond that each holds the columns its rows touched.
+    """
+
+    def __init__(self, columns: int, *, full: bool) -> None:
+        self._columns, self._full = columns, full
+        self._as_of_ms = np.full(0, NEVER, dtype=np.int64)
+        self._whole = columns <= WHOLE_COLUMNS
+        size = columns * (columns + 1) // 2 if full else columns
+        self._shift, self._precision = np.zeros((0, columns)), np.zeros((0, size))
+        self._column = np.arange(columns, dtype=np.int32)
+        self._ragged: dict[int, tuple[Columns, Floats, Floats]] = {}
+        self._nothing = np.zeros(0, dtype=np.int32), np.zeros(0), np.zeros(0)
+
+    def take(self, entity: Ints) -> Known:
+        """What is known of the entities numbered, in that order; a number may come more than once."""
+        self._grow(entity)
+        as_of_ms = self._as_of_ms[entity]
+        if not self._whole:
+            return Known(self._take_ragged(entity), as_of_ms)
+        start = whole_layout(len(entity), self._columns)
+        column = self._column if len(entity) == 1 else np.tile(self._column, len(entity))
+        shift, precision = self._shift[entity].ravel(), self._precision[entity].ravel()
+        packed_start = whole_layout(len(entity), self._precision.shape[1]) if self._full else None
+        return Known(Blocks(start, shift, precision, column, packed_start, self._full), as_of_ms)
+
+    def put(self, entity: Ints, known: Known) -> None:
+        """Put back what is known of the entities numbered, each of them once."""
+        self._grow(entity)
+        self._as_of_ms[entity] = known.as_of_ms
+        evidence = known.evidence
+        if self._whole:
+            self._shift[entity] = evidence.mean.reshape(len(entity), self._columns)
+            self._precision[entity] = evidence.precision.reshape(len(entity), self._precision.shape[1])
+            return
+        packed_start = evidence.packed_start if evidence.packed_start is not None else evidence.start
+        for place, e in enumerate(entity.tolist()):
+            here = slice(int(evidence.start[place]), int(evidence.start[place + 1]))
+            packed = slice(int(packed_start[place]), int(packed_start[place + 1]))
+            self._ragged[e] = (evidence.columns_of(place), evidence.mean[here], evidence.precision[packed])
+
+    def _take_ragged(self, entity: Ints) -> Blocks:
+        parts = [self._ragged.get(e, self._nothing) for e in entity.tolist()]
+        start = np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])]).astype(np.int64)
+        column, shift, precision = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        packed_start = packed_starts(start) if self._full else None
+        return Blocks(start, shift, precision, column, packed_start, self._full)
+
+    def _grow(self, entity: Ints) -> None:
+        needed = int(entity.max(initial=-1)) + 1
+        have = len(self._as_of_ms)
+        if needed <= have:
+            return
+        more = max(needed - have, have, 64)
+        self._as_of_ms = np.concatenate([self._as_of_ms, np.full(more, NEVER, dtype=np.int64)])
+        if self._whole:
+            self._shift = np.concatenate([self._shift, np.zeros((more, self._columns))])
+            self._precision = np.concatenate([self._precision, np.zeros((more, self._precision.shape[1]))])
