@@ -5,6 +5,7 @@ Every coefficient of a user or an item follows a process of its own, stationary 
 doi:10.1103/PhysRev.36.823). Users and items appear over time. What all have in common does not change.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -122,13 +123,14 @@ def _appears(rng: np.random.Generator, count: int, share: float) -> Floats:
 
 def _drawn(rng: np.random.Generator, std: dict[str, float], count: int) -> Floats:
     """Coefficients [features, entities] out of the population."""
-    return rng.normal(size=(len(std), count)) * np.array(list(std.values()))[:, None]
+    drawn: Floats = rng.normal(size=(len(std), count)) * np.array(list(std.values()))[:, None]
+    return drawn
 
 
 def _moved(rng: np.random.Generator, now: Floats, std: dict[str, float], time_constant_days: float) -> Floats:
     """The coefficients one step later."""
-    stays = np.exp(-1.0 / (STEPS_PER_DAY * time_constant_days))
-    return stays * now + np.sqrt(1.0 - stays**2) * _drawn(rng, std, now.shape[1])
+    stays = math.exp(-1.0 / (STEPS_PER_DAY * time_constant_days))
+    return stays * now + math.sqrt(1.0 - stays**2) * _drawn(rng, std, now.shape[1])
 
 
 def _among(rng: np.random.Generator, often: Floats, rows: int) -> Ints:

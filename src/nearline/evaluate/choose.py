@@ -29,6 +29,7 @@ def choose_settings(
     end: int,
     time_constants_ms: Sequence[float | None],
     spreads: Sequence[float] = (1.0,),
+    effects: Sequence[str] | None = None,
     tried: Tried | None = None,
     threads: int = 1,
 ) -> OnlineSettings:
@@ -36,13 +37,13 @@ def choose_settings(
 
     One effect after the other: its time constant (None: nothing is forgotten), then the spread of its prior. A list
     is tried in its order for as long as the loss falls, so put first what is there without evidence to the contrary.
-    Rows from `end` on are not looked at.
+    Rows from `end` on are not looked at. `effects` names those whose settings are chosen; without it, all.
     """
     best = progressive_loss(stream, model, settings, begin=begin, end=end, threads=threads)
     if tried is not None:
         tried(settings, best)
     for effect in model.random:
-        if effect.name in settings.against:
+        if effect.name in settings.against or (effects is not None and effect.name not in effects):
             continue
         rules = [Forgetting(time_constant_ms=constant) for constant in time_constants_ms]
         for key, values in (("forgetting", rules), ("spread", list(spreads))):
@@ -50,7 +51,8 @@ def choose_settings(
                 current: Mapping[str, Any] = getattr(settings, key)
                 if value == current.get(effect.name, Forgetting() if key == "forgetting" else 1.0):
                     continue
-                candidate = replace(settings, **{key: {**current, effect.name: value}})
+                changed: dict[str, Any] = {key: {**current, effect.name: value}}
+                candidate = replace(settings, **changed)
                 loss = progressive_loss(stream, model, candidate, begin=begin, end=end, threads=threads)
                 if tried is not None:
                     tried(candidate, loss)
@@ -71,13 +73,17 @@ def progressive_loss(
 
 
 def mean_loss(outcome: Outcome, stream: Stream, rows: Ints, predicted: Floats) -> float:
-    """Mean loss per unit of weight of expected responses: log loss, half the squared error, or half the deviance."""
+    """Mean loss per unit of weight of expected responses: see `row_loss`."""
     y, weight = stream.examples.response[rows], stream.examples.weight[rows]
+    return float(np.average(row_loss(outcome, y, predicted), weights=weight))
+
+
+def row_loss(outcome: Outcome, y: Floats, predicted: Floats) -> Floats:
+    """Log loss, half the squared error, or half the deviance of each row, float64[rows]."""
     match outcome:
         case Outcome.BERNOULLI:
-            loss = row_log_loss(y, predicted)
+            return row_log_loss(y, predicted)
         case Outcome.NORMAL:
-            loss = (y - predicted) ** 2 / 2.0
+            return np.asarray((y - predicted) ** 2 / 2.0, dtype=np.float64)
         case Outcome.POISSON:
-            loss = row_poisson_deviance(y, predicted) / 2.0
-    return float(np.average(loss, weights=weight))
+            return np.asarray(row_poisson_deviance(y, predicted) / 2.0, dtype=np.float64)
