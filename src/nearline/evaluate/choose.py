@@ -10,6 +10,7 @@ from nearline.arrays import Floats, Ints
 from nearline.evaluate.metrics import row_log_loss, row_poisson_deviance
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
 from nearline.evaluate.replay import Stream, replay
+from nearline.evaluate.stream_effects import EffectsOfStream
 from nearline.model.game import GameModel
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
@@ -39,7 +40,14 @@ def choose_settings(
     is tried in its order for as long as the loss falls, so put first what is there without evidence to the contrary.
     Rows from `end` on are not looked at. `effects` names those whose settings are chosen; without it, all.
     """
-    best = progressive_loss(stream, model, settings, begin=begin, end=end, threads=threads)
+    shared = EffectsOfStream(stream, model, settings.against)
+
+    def judge(candidate: OnlineSettings) -> float:
+        return progressive_loss(
+            stream, model, candidate, begin=begin, end=end, threads=threads, shared=shared
+        )
+
+    best = judge(settings)
     if tried is not None:
         tried(settings, best)
     for effect in model.random:
@@ -53,7 +61,7 @@ def choose_settings(
                     continue
                 changed: dict[str, Any] = {key: {**current, effect.name: value}}
                 candidate = replace(settings, **changed)
-                loss = progressive_loss(stream, model, candidate, begin=begin, end=end, threads=threads)
+                loss = judge(candidate)
                 if tried is not None:
                     tried(candidate, loss)
                 if loss > (1.0 - _LEAST_GAIN) * best:
@@ -63,10 +71,17 @@ def choose_settings(
 
 
 def progressive_loss(
-    stream: Stream, model: GameModel, settings: OnlineSettings, *, begin: int, end: int, threads: int = 1
+    stream: Stream,
+    model: GameModel,
+    settings: OnlineSettings,
+    *,
+    begin: int,
+    end: int,
+    threads: int = 1,
+    shared: EffectsOfStream | None = None,
 ) -> float:
     """Mean loss of rows `begin` up to `end`, each scored before it was learned, all rows before learned too."""
-    level = OnlineLevel(stream, model, settings, threads=threads)
+    level = OnlineLevel(stream, model, settings, threads=threads, shared=shared)
     predicted = replay(stream, [level], end=end)[level.name][begin:]
     rows = np.arange(begin, end)
     return mean_loss(model.outcome, stream, rows, predicted)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, final
 
 import numpy as np
@@ -217,7 +218,8 @@ def _last_refit(replayed: Replayed) -> Ints:
     """When levels 1 and 2 were last refitted, or trained, before each judged row: int64[judged]."""
     refits = np.concatenate([[replayed.begin], replayed.refit_at])
     rows = np.arange(replayed.begin, len(replayed.stream))
-    return replayed.stream.time_ms[refits[np.searchsorted(refits, rows, side="right") - 1]]
+    last: Ints = refits[np.searchsorted(refits, rows, side="right") - 1]
+    return replayed.stream.time_ms[last]
 
 
 def _over_time(replayed: Replayed, rows: _Rows) -> tuple[OverTime, ...]:
@@ -229,8 +231,8 @@ def _over_time(replayed: Replayed, rows: _Rows) -> tuple[OverTime, ...]:
     shown: tuple[str, ...] = ()
     for run in replayed.runs:
         found = []
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
-            some = slice(int(first), int(last))
+        for first, last in pairwise(edges.tolist()):
+            some = slice(first, last)
             measures = Measures.prepare(rows.outcome, rows.y[some], run.predicted[some])
             shown = measures.names
             found.append(measures.of(rows.weight[None, some])[0])
@@ -268,8 +270,8 @@ def _by_group(
     def statistic(weight: Floats) -> Floats:
         out = np.empty((len(weight), groups))
         for place, one in enumerate(weight):
-            total = np.bincount(group, one, minlength=groups)
-            out[place] = ratio(np.bincount(group, one * value, minlength=groups), total)
+            total: Floats = np.bincount(group, one, minlength=groups).astype(np.float64)
+            out[place] = ratio(np.bincount(group, one * value, minlength=groups).astype(np.float64), total)
         return out
 
     replicates = bootstrap(statistic, rows.weight, rng, resamples=resamples, entity_codes=rows.codes)

@@ -1,20 +1,18 @@
 """Level 3: the random effects of a model learn a stream, while its fixed effect and its priors stay."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from scipy.sparse import csr_array
 
-from nearline.arrays import ArrowArray, Bools, Csr, Floats, Ints
+from nearline.arrays import ArrowArray, Bools, Floats, Ints
 from nearline.errors import ConfigError
-from nearline.evaluate.replay import Step, Stream, steps_in_time
+from nearline.evaluate.replay import Step, Stream
+from nearline.evaluate.stream_effects import EffectsOfStream
 from nearline.evaluate.waiting import Waiting
-from nearline.evaluate.waves import in_waves
-from nearline.model.effects import RandomEffect, design, entity_column
+from nearline.model.effects import RandomEffect
 from nearline.model.game import GameModel, expected_response
 from nearline.posterior.evidence import aged
 from nearline.posterior.forgetting import Forgetting
@@ -60,7 +58,6 @@ class _Effect:
     names: ArrowArray
     waiting: Waiting
     learned: Bools
-    first_key: int
     mean: Floats
     variance: Floats
 
@@ -70,6 +67,7 @@ class OnlineLevel:
     """Every random effect learns each row as soon as its label is known, given the others as served.
 
     Beliefs begin at the priors of `model`; its evidence is not used. Walk the stream from its first row to learn it.
+    `shared` is that of another level over the same columns, entities and `against`; it saves time.
     """
 
     def __init__(
@@ -80,12 +78,14 @@ class OnlineLevel:
         *,
         name: str = "level 3",
         threads: int = 1,
+        shared: EffectsOfStream | None = None,
     ) -> None:
         self._name, self._threads = name, threads
         self._stream, self._outcome, self._model = stream, model.outcome, model
         self._settings = settings or OnlineSettings()
         self._offset = stream.examples.offset + model.fixed.contribution(stream.examples)
-        self._effects = _effects(stream, model, self._settings)
+        self.shared = shared or EffectsOfStream(stream, model, self._settings.against)
+        self._effects = _effects(self.shared, model, self._settings, len(stream))
 
     @property
     def name(self) -> str:
@@ -94,11 +94,7 @@ class OnlineLevel:
 
     def plan(self, stream: Stream, begin: int, end: int) -> list[Step]:
         """Waves: what is known is kept by entity."""
-        keys = [
-            np.where(effect.rows.entity >= 0, effect.rows.entity + effect.first_key, -1)
-            for effect in self._effects
-        ]
-        return in_waves(steps_in_time(stream, begin, end), keys)
+        return self.shared.plan(stream, begin, end)
 
     def score(self, rows: Ints) -> Floats:
         """Expected response of rows, each at its own time; what they were served with is remembered."""
@@ -181,83 +177,30 @@ def _aged(effect: RandomEffect, stream: _Effect, now_ms: int) -> RandomEffect:
     )
 
 
-def _effects(stream: Stream, model: GameModel, settings: OnlineSettings) -> list[_Effect]:
-    made: dict[str, _Effect] = {}
-    first_key = 0
-    against = settings.against
-    leaders = [effect for effect in model.random if effect.name not in against]
-    for effect in leaders:
-        kinds = [
-            effect.kind,
-            *(model.effect(name).kind for name, other in against.items() if other == effect.name),
-        ]
-        codes, names = _numbered(stream, kinds)
-        rule = Rule(
-            _spread(effect.prior, settings.spread.get(effect.name, 1.0)),
-            model.outcome,
-            model.noise_variance,
-            settings.forgetting.get(effect.name, Forgetting()),
+def _effects(
+    shared: EffectsOfStream, model: GameModel, settings: OnlineSettings, rows: int
+) -> tuple[_Effect, ...]:
+    rules = {effect.name: _rule(model, effect, settings) for effect in model.random}
+    known = {effect.name: KnownTable(len(effect.prior.mean), full=effect.is_full) for effect in model.random}
+    return tuple(
+        _Effect(
+            effect.rows,
+            rules[effect.leader],
+            known[effect.leader],
+            effect.names,
+            Waiting(settings.mini_batch),
+            np.zeros(rows, dtype=bool),
+            np.zeros(rows),
+            np.zeros(rows),
         )
-        known = KnownTable(len(effect.prior.mean), full=effect.is_full)
-        rows = EffectRows(_design(stream, effect), codes[0])
-        made[effect.name] = _effect(rows, rule, known, names, settings, first_key)
-        followers = [name for name, other in against.items() if other == effect.name]
-        for name, code in zip(followers, codes[1:], strict=True):
-            follower = model.effect(name)
-            matrix = csr_array(-_design(stream, follower)[:, _columns_of(follower, effect)])
-            made[name] = _effect(EffectRows(matrix, code), rule, known, names, settings, first_key)
-        first_key += len(names)
-    return [made[effect.name] for effect in model.random]
-
-
-def _effect(
-    rows: EffectRows,
-    rule: Rule,
-    known: KnownTable,
-    names: ArrowArray,
-    settings: OnlineSettings,
-    first_key: int,
-) -> _Effect:
-    n, waiting = len(rows.entity), Waiting(settings.mini_batch)
-    return _Effect(
-        rows, rule, known, names, waiting, np.zeros(n, dtype=bool), first_key, np.zeros(n), np.zeros(n)
+        for effect in shared.effects
     )
 
 
-def _design(stream: Stream, effect: RandomEffect) -> Csr:
-    """The design matrix over the columns of the effect's prior."""
-    matrix = design(effect.registry, effect.bags, stream.examples, grow=False)
-    assert matrix.shape[1] == len(effect.prior.mean)  # noqa: S101 - a model has a prior for each column
-    return matrix
-
-
-def _numbered(stream: Stream, kinds: Sequence[str]) -> tuple[list[Ints], ArrowArray]:
-    """The entities of kinds that share their names, int64[n] of each kind (-1: none), and the names."""
-    columns = [entity_column(stream.examples, kind) for kind in kinds]
-    if len(columns) == 1:
-        return [columns[0].codes.astype(np.int64)], columns[0].names
-    every: ArrowArray = pa.concat_arrays([column.names for column in columns]).unique()
-    codes = []
-    for column in columns:
-        place = pc.index_in(column.names, every).to_numpy(zero_copy_only=False)
-        codes.append(np.append(place, -1)[column.codes].astype(np.int64))
-    return codes, every
-
-
-def _spread(prior: Gaussian, factor: float) -> Gaussian:
-    return Gaussian(prior.mean, prior.precision / factor)
-
-
-def _columns_of(effect: RandomEffect, like: RandomEffect) -> Ints:
-    """The columns of `effect` that mean, bags apart, what the columns of `like` mean, int64[columns]."""
-    names = [
-        list(zip(t["name"].to_pylist(), t["term"].to_pylist(), strict=True))
-        for t in (effect.registry.to_table(), like.registry.to_table())
-    ]
-    if sorted(names[0]) != sorted(names[1]):
-        raise ConfigError(
-            f"against.{effect.name}: expected the features of {like.name!r}, which are others: "
-            f"{sorted(set(names[0]) ^ set(names[1]))[:3]}"
-        )
-    place = {key: column for column, key in enumerate(names[0])}
-    return np.array([place[key] for key in names[1]], dtype=np.int64)
+def _rule(model: GameModel, effect: RandomEffect, settings: OnlineSettings) -> Rule:
+    return Rule(
+        Gaussian(effect.prior.mean, effect.prior.precision / settings.spread.get(effect.name, 1.0)),
+        model.outcome,
+        model.noise_variance,
+        settings.forgetting.get(effect.name, Forgetting()),
+    )

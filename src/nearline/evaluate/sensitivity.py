@@ -7,6 +7,7 @@ from typing import Final, final
 from nearline.evaluate.choose import progressive_loss
 from nearline.evaluate.online import OnlineSettings
 from nearline.evaluate.replay import Stream
+from nearline.evaluate.stream_effects import EffectsOfStream
 from nearline.model.effects import RandomEffect
 from nearline.model.game import GameModel
 from nearline.posterior.evidence import no_evidence
@@ -45,13 +46,16 @@ def sensitivity_grid(
     some = stream.part(max(0, len(stream) - MOST_ROWS), len(stream))
     judged = max(len(some) // 2, begin - (len(stream) - len(some)))
     plain, trials = diagonal(model), []
+    shared = EffectsOfStream(some, model, online.against)
     grid = [(size, True) for size in MINI_BATCHES] + [(1, False)]
     for size, full in grid:
         for rule in rules:
             say(f"level 3 in mini-batches of {size}" + ("" if full else ", diagonal"))
             forgetting = {effect.name: Forgetting(time_constant_ms=rule) for effect in model.random}
             settings = replace(online, forgetting=forgetting, mini_batch=size)
-            loss = progressive_loss(some, model if full else plain, settings, begin=judged, end=len(some))
+            loss = progressive_loss(
+                some, model if full else plain, settings, begin=judged, end=len(some), shared=shared
+            )
             trials.append(Trial(size, rule, full, loss, len(some) - judged))
     return tuple(trials)
 
