@@ -114,19 +114,19 @@ def _show(replayed: Replayed, found: Freshness, output: Output) -> None:
     metric = main_metric(found)
     shown = [name for name in _SHOWN if name in found.levels[0].metrics]
     title = f"{found.rows:,} rows, each scored before it was learned"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("level", no_wrap=True)
     heads = {"observed_over_expected": "obs./\nexp.", "ece": "calib.\nerror", "log_loss": "log\nloss"}
     for column in [heads.get(name, label(name)) for name in shown]:
         table.add_column(column, justify="right")
     table.add_column(f"above {LEVEL_3}\n(95 % interval)", justify="right", no_wrap=True)
-    table.add_column("seconds", justify="right")
+    table.add_column("sec.", justify="right")
     for level in found.levels:
         behind = level.behind[metric]
         table.add_row(
             level.name,
             *(f"{level.metrics[name]:.{3 if name != metric else 4}f}" for name in shown),
-            "" if level.name == LEVEL_3 else f"{behind.value:+.4f} ({behind.low:+.4f} {behind.high:+.4f})",
+            "" if level.name == LEVEL_3 else f"{behind.value:+.4f} ({behind.low:.4f} {behind.high:.4f})",
             f"{level.seconds:.1f}",
         )
     output.table(table)

@@ -18,7 +18,6 @@ from nearline.evaluate.drawing import (
     axes_with,
     house_style,
     to_svg,
-    write_note,
 )
 from nearline.evaluate.freshness import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, REFITTED, WINDOW
 
@@ -54,17 +53,16 @@ def lines_figure(
     labels: tuple[str, str],
     description: str,
     identity: str,
-    level: tuple[float, str] | None = None,
+    level: float | None = None,
     ticks: Sequence[str] = (),
 ) -> str:
-    """Return the curves over x with a legend below; `level` is a line across with its name, `ticks` name each x."""
+    """Return the curves over x with a legend below; `level` is a dashed line across, `ticks` name each x."""
     rows = -(-len(lines) // 3)
     figure, axes = axes_with(230.0 + 15.0 * rows, 52.0)
     figure.subplots_adjust(bottom=(46.0 + 15.0 * rows) / (230.0 + 15.0 * rows))
     if level is not None:
-        axes.axhline(level[0], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
-        write_note(axes, level[1], (float(x[0]), level[0]), MUTED, (3.0, 5.0), size=8.5)
-    shift = 0.0 if len(x) < 2 else 0.06 * float(np.min(np.diff(x)))
+        axes.axhline(level, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
+    shift = 0.0 if len(x) < 2 else 0.12 * float(np.min(np.diff(x)))
     for place, line in enumerate(lines):
         colour, width, dashes = _STYLES.get(line.name, _OTHERS[place % len(_OTHERS)])
         at = x

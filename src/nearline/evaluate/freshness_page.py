@@ -28,6 +28,13 @@ from nearline.evaluate.sensitivity import Trial
 from nearline.evaluate.tables import Table
 from nearline.evaluate.words import count, interval, number, percent
 
+_READING = {
+    1: "Higher is better.",
+    -1: "Lower is better.",
+    0: "On the dashed line what is predicted is what happens.",
+}
+"""By what is better in a metric."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ def _over_time(report: ReplayReport) -> Iterator[Panel]:
         x = (curve.end_ms.astype(np.float64) - first) / size
         lines = [Line(name, values) for name, values in curve.values.items()]
         name = label(curve.metric)
-        perfect = (1.0, "perfect") if curve.metric == "observed_over_expected" else None
+        perfect = 1.0 if curve.metric == "observed_over_expected" else None
         means = "; ".join(f"{line.name} {_mean(line.values)}" for line in lines)
         svg = lines_figure(
             x,
@@ -78,8 +85,7 @@ def _over_time(report: ReplayReport) -> Iterator[Panel]:
             level=perfect,
         )
         reading = f"In {len(x)} pieces with equally many rows; all levels see the same rows."
-        better = METRICS[curve.metric].better
-        reading += {1: " Higher is better.", -1: " Lower is better.", 0: ""}[better]
+        reading += f" {_READING[METRICS[curve.metric].better]}"
         yield Panel(f"{name} over time", reading, svg, _curve_table(curve, x, unit))
 
 
@@ -118,11 +124,11 @@ def _age_panel(report: ReplayReport, found: Degradation, since: str, identity: s
         labels=(f"{unit} {since}", f"{_loss_name(report.freshness)} above level 3"),
         description=f"Mean loss above that of level 3 by time {since}. At the end {ends}.",
         identity=f"age-{identity}",
-        level=(0.0, "as level 3"),
+        level=0.0,
     )
     reading = (
         f"What a row costs more than with level 3, by the time {since}, at the end of each bin. "
-        f"Bars: {percent(CONFIDENCE, 0)} intervals."
+        f"On the dashed line it is as good. Bars: {percent(CONFIDENCE, 0)} intervals."
     )
     rows = tuple(
         (

@@ -3,7 +3,7 @@
 import math
 
 from nearline.evaluate.catalogue import label, meaning
-from nearline.evaluate.freshness import IDEAL, LEVEL_0, LEVEL_3
+from nearline.evaluate.freshness import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, WINDOW
 from nearline.evaluate.freshness_measures import CONFIDENCE, Freshness, LevelMeasures
 from nearline.evaluate.freshness_report import ReplayReport
 from nearline.evaluate.replay import Stream
@@ -28,10 +28,10 @@ def verdict(found: Freshness) -> str:
     sentences = [said + "."]
     if LEVEL_0 in by_name:
         sentences.append(_beside(by_name[LEVEL_0], metric, "A model trained once"))
-    refitted = [level for level in found.levels if level.refits and level.name not in {LEVEL_3, IDEAL}]
+    refitted = [level for level in found.levels if level.name in {LEVEL_1, LEVEL_2, WINDOW}]
     if refitted:
         best = min(refitted, key=lambda level: level.behind[metric].value)
-        sentences.append(_beside(best, metric, f"The best with refits now and then ({best.name})"))
+        sentences.append(_beside(best, metric, f"The best that is only refitted now and then, {best.name},"))
     if IDEAL in by_name:
         sentences.append(_beside(by_name[IDEAL], metric, f"The ideal, {by_name[IDEAL].meaning},"))
     return " ".join(sentences)
