@@ -94,7 +94,7 @@ bags = ["of_user"]
 [replay]
 train_share = 0.5
 refit_every = "1/10"
-ideal_every = "1/50"
+ideal_every = "1/25"
 window = "1/4"
 sensitivity = false  # true also tries other mini-batches, forgetting and precision: some minutes
 """

@@ -114,7 +114,7 @@ def _show(replayed: Replayed, found: Freshness, output: Output) -> None:
     metric = main_metric(found)
     shown = [name for name in _SHOWN if name in found.levels[0].metrics]
     title = f"{found.rows:,} rows, each scored before it was learned"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("level", no_wrap=True)
     heads = {"observed_over_expected": "obs./\nexp.", "ece": "calib.\nerror", "log_loss": "log\nloss"}
     for column in [heads.get(name, label(name)) for name in shown]:
@@ -126,7 +126,7 @@ def _show(replayed: Replayed, found: Freshness, output: Output) -> None:
         table.add_row(
             level.name,
             *(f"{level.metrics[name]:.{3 if name != metric else 4}f}" for name in shown),
-            "" if level.name == LEVEL_3 else f"{behind.value:+.4f} ({behind.low:.4f} {behind.high:.4f})",
+            "" if level.name == LEVEL_3 else f"{behind.value:+.4f} ({behind.low:.3f} {behind.high:.3f})",
             f"{level.seconds:.1f}",
         )
     output.table(table)

@@ -49,6 +49,7 @@ class EffectsOfStream:
                 np.where(effect.rows.entity >= 0, effect.rows.entity + effect.first_key, -1)
                 for effect in self.effects
             ]
+            keys = keys or [np.full(len(stream), -1, dtype=np.int64)]
             self._plans[begin, end] = in_waves(steps_in_time(stream, begin, end), keys)
         return self._plans[begin, end]
 
