@@ -24,7 +24,7 @@ $(STAMP): $(VENV)/.tools $(SOURCES)
 
 build: $(STAMP)  ## Set up the virtual environment and compile the kernels
 
-demo: $(STAMP)  ## Train on generated rows and show how near the truth it came; report in demo/report.html
+demo: $(STAMP)  ## Replay a stream at each level of freshness; report in demo/report.html
 	$(BIN)/nearline demo --out demo
 
 test: $(STAMP)  ## Run the tests (NEARLINE_DATA=DIR adds those on public data sets)

@@ -5,10 +5,20 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nearline.errors import ConfigError
 from nearline.evaluate.catalogue import METRICS
+from nearline.evaluate.freshness import LEVELS
+from nearline.evaluate.spans import Span, duration_ms
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 Names: TypeAlias = tuple[str, ...]
@@ -67,6 +77,17 @@ class RandomConfig(_Section):
     precision: Literal["full", "diagonal"] = "full"
     min_rows: Annotated[int, Field(ge=1)] = 1
     max_rows: Annotated[int, Field(ge=1)] | None = None
+    forgetting: str = "none"
+
+    @field_validator("forgetting")
+    @classmethod
+    def _known_forgetting(cls, forgetting: str) -> str:
+        if forgetting not in {"none", "choose"}:
+            try:
+                duration_ms(forgetting)
+            except ConfigError as error:
+                raise ValueError("expected 'none', 'choose', or a duration such as '30d'") from error
+        return forgetting
 
 
 @final
@@ -116,6 +137,40 @@ class EvaluationConfig(_Section):
     references: tuple[ReferenceConfig, ...] = ()
 
 
+def _parsed_span(text: str) -> str:
+    try:
+        Span.parse(text)
+    except ConfigError as error:
+        raise ValueError(
+            "expected a part of the stream such as '1/10', or a duration such as '7d'"
+        ) from error
+    return text
+
+
+SpanText: TypeAlias = Annotated[str, AfterValidator(_parsed_span)]
+
+
+@final
+class ReplayConfig(_Section):
+    """How a stream is replayed: what the first model learns, which levels are compared, how often each is refitted."""
+
+    train_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    refit_every: SpanText = "1/10"
+    ideal_every: SpanText = "1/100"
+    window: SpanText = "1/4"
+    levels: Annotated[Names, Field(min_length=1)] = LEVELS
+    known: str | None = None
+    sensitivity: bool = True
+
+    @field_validator("levels")
+    @classmethod
+    def _known_levels(cls, levels: Names) -> Names:
+        for level in levels:
+            if level not in LEVELS:
+                raise ValueError(f"expected some of {', '.join(LEVELS)}")
+        return levels
+
+
 @final
 class Config(_Section):
     """A whole training configuration."""
@@ -127,6 +182,7 @@ class Config(_Section):
     random_effects: dict[str, RandomConfig] = Field(default_factory=dict)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    replay: ReplayConfig = Field(default_factory=ReplayConfig)
 
 
 def read_config(path: Path) -> Config:

@@ -7,13 +7,19 @@ from typing import Any
 import pyarrow as pa
 
 from nearline import datasets
+from nearline.batch.columns import find_column, times_ms
 from nearline.batch.reading import read_table
 from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
 from nearline.batch.tables import TableMapping, examples_from_table
 from nearline.config import Config, DataConfig
-from nearline.errors import ConfigError, ModelError
+from nearline.errors import ConfigError, DataError, ModelError
+from nearline.evaluate.freshness import ReplaySettings
+from nearline.evaluate.online import OnlineSettings
+from nearline.evaluate.replay import Stream
+from nearline.evaluate.spans import Span, duration_ms
 from nearline.events.partition import partitions_of
-from nearline.model.examples import Examples
+from nearline.model.examples import Examples, usable_rows
+from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
 from nearline.store.embedded import EmbeddedStore, is_store
 
@@ -101,6 +107,57 @@ def load_rows(data: DataConfig, directory: Path) -> tuple[Examples, DataConfig]:
     meanings = {name: getattr(mapping, name) for name in _MEANINGS}
     meanings |= {"entities": dict(mapping.entities), "bags": dict(mapping.bags)}
     return examples_from_table(table, mapping, source=source), data.model_copy(update=meanings)
+
+
+def replay_settings(config: Config) -> ReplaySettings:
+    """What a replay compares."""
+    replay = config.replay
+    return ReplaySettings(
+        train_share=replay.train_share,
+        refit_every=Span.parse(replay.refit_every),
+        ideal_every=Span.parse(replay.ideal_every),
+        window=Span.parse(replay.window),
+        levels=replay.levels,
+        sensitivity=replay.sensitivity,
+    )
+
+
+def online_settings(config: Config) -> tuple[OnlineSettings, tuple[str, ...]]:
+    """How level 3 learns, and the effects whose forgetting is to be chosen."""
+    rules = {name: effect.forgetting for name, effect in config.random_effects.items()}
+    forgetting = {
+        name: Forgetting(time_constant_ms=duration_ms(rule))
+        for name, rule in rules.items()
+        if rule not in {"none", "choose"}
+    }
+    return OnlineSettings(forgetting), tuple(name for name, rule in rules.items() if rule == "choose")
+
+
+def load_stream(config: Config, directory: Path) -> tuple[Stream, dict[str, int]]:
+    """The rows a configuration names in the order of time, and how many cannot be used, by reason.
+
+    A label is known at the time of its row, or at that in the column `replay.known`.
+    """
+    table, mapping, source = table_and_mapping(config.data, directory)
+    if mapping.time is None:
+        raise ConfigError(
+            "data.time: expected the column with the time of each row, which a replay walks by; found none"
+        )
+    examples = examples_from_table(table, mapping, source=source)
+    checked(config, examples)
+    known_ms = examples.time_ms
+    if config.replay.known is not None:
+        column = find_column(table, config.replay.known, "replay.known", source)
+        known_ms = times_ms(column, mapping.time_unit)
+    good, reasons = usable_rows(examples, Outcome[config.outcome.upper()])
+    if not good.any():
+        raise DataError(
+            f"{source}: no row can be replayed: {len(examples)} rows, set aside: {reasons or 'none'}"
+        )
+    if not good.all():
+        assert known_ms is not None  # noqa: S101 - there is a column of times
+        examples, known_ms = examples.take(good), known_ms[good]
+    return Stream.of(examples, known_ms), reasons
 
 
 def checked(config: Config, examples: Examples) -> Config:

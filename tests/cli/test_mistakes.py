@@ -9,7 +9,7 @@ from command_line import CONFIG, write
 
 from simulated import table
 
-COMMANDS = ["train", "refit", "score", "evaluate", "inspect", "demo"]
+COMMANDS = ["train", "refit", "score", "evaluate", "inspect", "demo", "replay"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

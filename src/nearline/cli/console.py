@@ -94,6 +94,10 @@ class Steps:
         """One step is done: `what` says which."""
         self._bar.update(self._task, advance=1, description=what)
 
+    def to(self, what: str, steps: int) -> None:
+        """So many steps are done in all, and this is under way."""
+        self._bar.update(self._task, completed=steps, description=what)
+
 
 @final
 class Stopwatch:

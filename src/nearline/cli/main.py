@@ -16,6 +16,7 @@ from nearline.cli.evaluate import evaluate_command
 from nearline.cli.generations import generations_app
 from nearline.cli.inspect import inspect_command
 from nearline.cli.log import log_app
+from nearline.cli.replay import replay_command
 from nearline.cli.score import score_command
 from nearline.cli.train import refit_command, train_command
 from nearline.errors import ConfigError, NearlineError
@@ -33,6 +34,7 @@ app.command("train")(train_command)
 app.command("refit")(refit_command)
 app.command("score")(score_command)
 app.command("evaluate")(evaluate_command)
+app.command("replay")(replay_command)
 app.command("inspect")(inspect_command)
 app.add_typer(generations_app, name="generations")
 app.command("demo")(demo_command)

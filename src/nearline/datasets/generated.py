@@ -28,11 +28,11 @@ MAPPING = TableMapping(
     },
 )
 
-_FIXED = {INTERCEPT: -0.6, "length": -0.4, "age": 0.3}
-_GENRE_EFFECT = (0.5, 0.2, -0.3, 0.0, -0.2, -0.1)
-_DEVICE_EFFECT = (0.3, 0.0, -0.3)
-_USER_STD = {INTERCEPT: 0.8, "length": 0.5} | {f"genre = {genre}": 0.6 for genre in GENRES}
-_ITEM_STD = {INTERCEPT: 0.7, "age": 0.4}
+FIXED = {INTERCEPT: -0.6, "length": -0.4, "age": 0.3}
+GENRE_EFFECT = (0.5, 0.2, -0.3, 0.0, -0.2, -0.1)
+DEVICE_EFFECT = (0.3, 0.0, -0.3)
+USER_STD = {INTERCEPT: 0.8, "length": 0.5} | {f"genre = {genre}": 0.6 for genre in GENRES}
+ITEM_STD = {INTERCEPT: 0.7, "age": 0.4}
 
 
 @final
@@ -63,15 +63,15 @@ def generate(rows: int, seed: int) -> Generated:
     user, item = _long_tailed(rng, users, rows), _long_tailed(rng, items, rows)
     genre, length = rng.integers(len(GENRES), size=items), rng.normal(size=items)
     age, device = rng.normal(size=users), rng.integers(len(DEVICES), size=rows)
-    taste = {name: rng.normal(scale=std, size=users) for name, std in _USER_STD.items()}
-    appeal = {name: rng.normal(scale=std, size=items) for name, std in _ITEM_STD.items()}
+    taste = {name: rng.normal(scale=std, size=users) for name, std in USER_STD.items()}
+    appeal = {name: rng.normal(scale=std, size=items) for name, std in ITEM_STD.items()}
     of_genre = np.array([taste[f"genre = {name}"] for name in GENRES])
     logit = (
-        _FIXED[INTERCEPT]
-        + _FIXED["length"] * length[item]
-        + _FIXED["age"] * age[user]
-        + np.array(_GENRE_EFFECT)[genre[item]]
-        + np.array(_DEVICE_EFFECT)[device]
+        FIXED[INTERCEPT]
+        + FIXED["length"] * length[item]
+        + FIXED["age"] * age[user]
+        + np.array(GENRE_EFFECT)[genre[item]]
+        + np.array(DEVICE_EFFECT)[device]
         + taste[INTERCEPT][user]
         + taste["length"][user] * length[item]
         + of_genre[genre[item], user]
@@ -79,18 +79,16 @@ def generate(rows: int, seed: int) -> Generated:
         + appeal["age"][item] * age[user]
     )
     columns: dict[str, ArrowArray] = {
-        "user": _named("user-", user),
-        "item": _named("item-", item),
+        "user": named("user-", user),
+        "item": named("item-", item),
         "genre": pa.array(np.array(GENRES)[genre[item]]),
         "length": pa.array(length[item]),
         "age": pa.array(age[user]),
         "device": pa.array(np.array(DEVICES)[device]),
         "clicked": pa.array((rng.random(rows) < expit(logit)).astype(np.int8)),
     }
-    fixed = _FIXED | {f"genre = {g}": b for g, b in zip(GENRES, _GENRE_EFFECT, strict=True)}
-    fixed |= {f"device = {d}": b for d, b in zip(DEVICES, _DEVICE_EFFECT, strict=True)}
     truth = {
-        "fixed": TrueEffect({name: np.array([value]) for name, value in fixed.items()}),
+        "fixed": true_fixed(),
         "per-user": TrueEffect(taste, "user-"),
         "per-item": TrueEffect(appeal, "item-"),
     }
@@ -102,5 +100,13 @@ def _long_tailed(rng: np.random.Generator, entities: int, rows: int) -> Ints:
     return rng.choice(entities, size=rows, p=activity / activity.sum()).astype(np.int64)
 
 
-def _named(prefix: str, number: Ints) -> ArrowArray:
+def true_fixed() -> TrueEffect:
+    """What all have in common."""
+    fixed = FIXED | {f"genre = {g}": b for g, b in zip(GENRES, GENRE_EFFECT, strict=True)}
+    fixed |= {f"device = {d}": b for d, b in zip(DEVICES, DEVICE_EFFECT, strict=True)}
+    return TrueEffect({name: np.array([value]) for name, value in fixed.items()})
+
+
+def named(prefix: str, number: Ints) -> ArrowArray:
+    """The names of entities: the prefix followed by the number."""
     return pa.array(np.char.add(prefix, number.astype(str)))

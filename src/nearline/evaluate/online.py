@@ -1,20 +1,20 @@
 """Level 3: the random effects of a model learn a stream, while its fixed effect and its priors stay."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from scipy.sparse import csr_array
 
-from nearline.arrays import ArrowArray, Csr, Floats, Ints
+from nearline.arrays import ArrowArray, Bools, Floats, Ints
 from nearline.errors import ConfigError
-from nearline.evaluate.replay import Step, Stream, steps_in_time
-from nearline.evaluate.waves import in_waves
-from nearline.model.effects import RandomEffect, design, entity_column
+from nearline.evaluate.replay import Step, Stream
+from nearline.evaluate.stream_effects import EffectsOfStream
+from nearline.evaluate.waiting import Waiting
+from nearline.model.effects import RandomEffect
 from nearline.model.game import GameModel, expected_response
+from nearline.posterior.evidence import aged
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.gaussian import Gaussian
 from nearline.stream.effect_rows import EffectRows
@@ -34,11 +34,17 @@ class OnlineSettings:
     spread : factor on the population covariance; 1 where it is absent.
     against : an effect -> the one whose entities it shares, with the opposite sign: the two players of a match, of whom
         what speaks for the one speaks against the other. Its own prior is not used.
+    mini_batch : an entity learns once so many of its rows wait; 1 learns each as soon as its label is known.
     """
 
     forgetting: Mapping[str, Forgetting] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
     against: Mapping[str, str] = field(default_factory=dict)
+    mini_batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.mini_batch < 1:
+            raise ConfigError(f"mini_batch: expected 1 or more, got {self.mini_batch}")
 
 
 @final
@@ -49,7 +55,9 @@ class _Effect:
     rows: EffectRows
     rule: Rule
     known: KnownTable
-    first_key: int
+    names: ArrowArray
+    waiting: Waiting
+    learned: Bools
     mean: Floats
     variance: Floats
 
@@ -59,6 +67,7 @@ class OnlineLevel:
     """Every random effect learns each row as soon as its label is known, given the others as served.
 
     Beliefs begin at the priors of `model`; its evidence is not used. Walk the stream from its first row to learn it.
+    `shared` is that of another level over the same columns, entities and `against`; it saves time.
     """
 
     def __init__(
@@ -69,11 +78,14 @@ class OnlineLevel:
         *,
         name: str = "level 3",
         threads: int = 1,
+        shared: EffectsOfStream | None = None,
     ) -> None:
         self._name, self._threads = name, threads
-        self._stream, self._outcome = stream, model.outcome
+        self._stream, self._outcome, self._model = stream, model.outcome, model
+        self._settings = settings or OnlineSettings()
         self._offset = stream.examples.offset + model.fixed.contribution(stream.examples)
-        self._effects = _effects(stream, model, settings or OnlineSettings())
+        self.shared = shared or EffectsOfStream(stream, model, self._settings.against)
+        self._effects = _effects(self.shared, model, self._settings, len(stream))
 
     @property
     def name(self) -> str:
@@ -82,11 +94,7 @@ class OnlineLevel:
 
     def plan(self, stream: Stream, begin: int, end: int) -> list[Step]:
         """Waves: what is known is kept by entity."""
-        keys = [
-            np.where(effect.rows.entity >= 0, effect.rows.entity + effect.first_key, -1)
-            for effect in self._effects
-        ]
-        return in_waves(steps_in_time(stream, begin, end), keys)
+        return self.shared.plan(stream, begin, end)
 
     def score(self, rows: Ints) -> Floats:
         """Expected response of rows, each at its own time; what they were served with is remembered."""
@@ -103,86 +111,96 @@ class OnlineLevel:
 
     def learn(self, rows: Ints) -> None:
         """Learn rows, each effect given what the others contributed when the row was scored."""
-        examples, time_ms = self._stream.examples, self._stream.time_ms[rows]
-        y, weight = examples.response[rows], examples.weight[rows]
-        means = [effect.mean[rows] for effect in self._effects]
-        variances = [effect.variance[rows] for effect in self._effects]
-        for own, effect in enumerate(self._effects):
-            offset, variance = self._offset[rows], np.zeros(len(rows))
-            for other in range(len(self._effects)):
-                if other != own:
-                    offset += means[other]
-                    variance += variances[other]
-            observed = Observed(y, weight, offset, variance, time_ms, means[own])
-            some = effect.rows.at(rows)
-            known = effect.known.take(some.entity)
-            learned = learn(known, some.rows, observed, effect.rule, threads=self._threads)
-            effect.known.put(some.entity, learned.known)
+        for effect in self._effects:
+            due = effect.waiting.due(rows, effect.rows.entity[rows])
+            if len(due):
+                self._learn(effect, due)
 
-
-def _effects(stream: Stream, model: GameModel, settings: OnlineSettings) -> list[_Effect]:
-    made: dict[str, _Effect] = {}
-    n, first_key = len(stream), 0
-    against = settings.against
-    leaders = [effect for effect in model.random if effect.name not in against]
-    for effect in leaders:
-        kinds = [
-            effect.kind,
-            *(model.effect(name).kind for name, other in against.items() if other == effect.name),
-        ]
-        codes, entities = _numbered(stream, kinds)
-        rule = Rule(
-            _spread(effect.prior, settings.spread.get(effect.name, 1.0)),
-            model.outcome,
-            model.noise_variance,
-            settings.forgetting.get(effect.name, Forgetting()),
+    def _learn(self, effect: _Effect, rows: Ints) -> None:
+        examples = self._stream.examples
+        offset, variance = self._offset[rows], np.zeros(len(rows))
+        for other in self._effects:
+            if other is not effect:
+                offset += other.mean[rows]
+                variance += other.variance[rows]
+        observed = Observed(
+            examples.response[rows],
+            examples.weight[rows],
+            offset,
+            variance,
+            self._stream.time_ms[rows],
+            effect.mean[rows],
         )
-        known = KnownTable(len(effect.prior.mean), full=effect.is_full)
-        rows = EffectRows(_design(stream, effect), codes[0])
-        made[effect.name] = _Effect(rows, rule, known, first_key, np.zeros(n), np.zeros(n))
-        followers = [name for name, other in against.items() if other == effect.name]
-        for name, code in zip(followers, codes[1:], strict=True):
-            follower = model.effect(name)
-            matrix = csr_array(-_design(stream, follower)[:, _columns_of(follower, effect)])
-            made[name] = _Effect(EffectRows(matrix, code), rule, known, first_key, np.zeros(n), np.zeros(n))
-        first_key += entities
-    return [made[effect.name] for effect in model.random]
+        some = effect.rows.at(rows)
+        known = effect.known.take(some.entity)
+        learned = learn(known, some.rows, observed, effect.rule, threads=self._threads)
+        effect.known.put(some.entity, learned.known)
+        effect.learned[rows] = True
 
+    def refitted(self, model: GameModel, rows: Ints) -> "OnlineLevel":
+        """A level that goes on with another fixed effect, other priors and columns.
 
-def _design(stream: Stream, effect: RandomEffect) -> Csr:
-    """The design matrix over the columns of the effect's prior."""
-    matrix = design(effect.registry, effect.bags, stream.examples, grow=False)
-    assert matrix.shape[1] == len(effect.prior.mean)  # noqa: S101 - a model has a prior for each column
-    return matrix
+        It has learned `rows`, which this one scored: each effect given what the others contributed then, in one
+        mini-batch of each entity.
+        """
+        level = OnlineLevel(self._stream, model, self._settings, name=self._name, threads=self._threads)
+        for old, new in zip(self._effects, level._effects, strict=True):
+            new.mean[:], new.variance[:] = old.mean, old.variance
+        for effect in level._effects:
+            if len(rows):
+                level._learn(effect, rows)
+        return level
 
-
-def _numbered(stream: Stream, kinds: Sequence[str]) -> tuple[list[Ints], int]:
-    """The entities of kinds that share their names, int64[n] of each kind (-1: none), and how many there are."""
-    columns = [entity_column(stream.examples, kind) for kind in kinds]
-    if len(columns) == 1:
-        return [columns[0].codes.astype(np.int64)], len(columns[0].names)
-    every: ArrowArray = pa.concat_arrays([column.names for column in columns]).unique()
-    codes = []
-    for column in columns:
-        place = pc.index_in(column.names, every).to_numpy(zero_copy_only=False)
-        codes.append(np.append(place, -1)[column.codes].astype(np.int64))
-    return codes, len(every)
-
-
-def _spread(prior: Gaussian, factor: float) -> Gaussian:
-    return Gaussian(prior.mean, prior.precision / factor)
-
-
-def _columns_of(effect: RandomEffect, like: RandomEffect) -> Ints:
-    """The columns of `effect` that mean, bags apart, what the columns of `like` mean, int64[columns]."""
-    names = [
-        list(zip(t["name"].to_pylist(), t["term"].to_pylist(), strict=True))
-        for t in (effect.registry.to_table(), like.registry.to_table())
-    ]
-    if sorted(names[0]) != sorted(names[1]):
-        raise ConfigError(
-            f"against.{effect.name}: expected the features of {like.name!r}, which are others: "
-            f"{sorted(set(names[0]) ^ set(names[1]))[:3]}"
+    def model(self, now_ms: int) -> GameModel:
+        """What is known at a time as a model: priors with their spread, and each entity's evidence aged up to then."""
+        if self._settings.against:
+            raise ConfigError("against: effects that share their beliefs cannot be made a model")
+        random = tuple(
+            _aged(old, new, now_ms) for old, new in zip(self._model.random, self._effects, strict=True)
         )
-    place = {key: column for column, key in enumerate(names[0])}
-    return np.array([place[key] for key in names[1]], dtype=np.int64)
+        return replace(self._model, random=random)
+
+
+def _aged(effect: RandomEffect, stream: _Effect, now_ms: int) -> RandomEffect:
+    entity = stream.known.learned
+    known = stream.known.take(entity)
+    keep = stream.rule.forgetting.keep_of_belief(known.as_of_ms, np.full(len(entity), now_ms))
+    if stream.rule.forgetting.time_constant_ms is None:
+        keep = np.ones(len(entity))
+    count = np.bincount(stream.rows.entity[stream.learned & (stream.rows.entity >= 0)])
+    return replace(
+        effect,
+        prior=stream.rule.prior,
+        evidence=aged(known.evidence, keep),
+        names=stream.names.take(pa.array(entity)),
+        row_count=count[entity].astype(np.int64),
+    )
+
+
+def _effects(
+    shared: EffectsOfStream, model: GameModel, settings: OnlineSettings, rows: int
+) -> tuple[_Effect, ...]:
+    rules = {effect.name: _rule(model, effect, settings) for effect in model.random}
+    known = {effect.name: KnownTable(len(effect.prior.mean), full=effect.is_full) for effect in model.random}
+    return tuple(
+        _Effect(
+            effect.rows,
+            rules[effect.leader],
+            known[effect.leader],
+            effect.names,
+            Waiting(settings.mini_batch),
+            np.zeros(rows, dtype=bool),
+            np.zeros(rows),
+            np.zeros(rows),
+        )
+        for effect in shared.effects
+    )
+
+
+def _rule(model: GameModel, effect: RandomEffect, settings: OnlineSettings) -> Rule:
+    return Rule(
+        Gaussian(effect.prior.mean, effect.prior.precision / settings.spread.get(effect.name, 1.0)),
+        model.outcome,
+        model.noise_variance,
+        settings.forgetting.get(effect.name, Forgetting()),
+    )

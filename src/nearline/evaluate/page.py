@@ -34,14 +34,8 @@ class Panel:
 
 def render(report: Report) -> str:
     """Return the page as HTML; names from the data are escaped, and equal reports give equal text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html").render(
+    return template("report.html").render(
+        title=report.title,
         report=report,
         verdict=verdict(report.evaluation),
         provenance=provenance(report.evaluation),
@@ -52,6 +46,18 @@ def render(report: Report) -> str:
         panels=list(_panels(report)),
         training=tables.training_tables(report.training) if report.training is not None else (),
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this package; all it is given is escaped unless it says otherwise."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def _headline(report: Report) -> str:

@@ -10,7 +10,7 @@ a feature it has never seen costs nothing and starts at the prior, also where a 
 others; forgetting is a factor on the evidence; and a block grows by adding the prior over more columns.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -97,6 +97,15 @@ def select_evidence(evidence: Blocks, entity: Ints) -> Blocks:
     packed_start = np.concatenate([[0], np.cumsum(packed_size)]).astype(np.int64)
     packed_at = _ranges(np.append(evidence.packed_start[:-1], 0)[entity], packed_size)
     return Blocks(start, evidence.mean[at], evidence.precision[packed_at], evidence.column[at], packed_start)
+
+
+def aged(evidence: Blocks, keep: Floats) -> Blocks:
+    """The evidence of each entity times the share float64[entities] of it that is kept."""
+    packed_start = evidence.packed_start if evidence.full else None
+    sizes = np.diff(evidence.start)
+    packed = sizes if packed_start is None else np.diff(packed_start)
+    mean = evidence.mean * np.repeat(keep, sizes)
+    return replace(evidence, mean=mean, precision=evidence.precision * np.repeat(keep, packed))
 
 
 def _ranges(begin: Ints, size: Ints) -> Ints:

@@ -30,6 +30,11 @@ class KnownTable:
         self._ragged: dict[int, tuple[Columns, Floats, Floats]] = {}
         self._nothing = np.zeros(0, dtype=np.int32), np.zeros(0), np.zeros(0)
 
+    @property
+    def learned(self) -> Ints:
+        """The entities that have learned something, ascending."""
+        return np.flatnonzero(self._as_of_ms > NEVER)
+
     def take(self, entity: Ints) -> Known:
         """What is known of the entities numbered, in that order; a number may come more than once."""
         self._grow(entity)
