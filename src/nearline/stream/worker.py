@@ -166,6 +166,12 @@ class Worker:
             self._generation, learned, rows_left, joined.counts, self._log.end() - joined.position
         )
 
+    @property
+    def row_log(self) -> JoinedLog:
+        """The row log, for others in this process to read: a process opens it once."""
+        assert self._joined is not None  # noqa: S101 - open until it is closed
+        return self._joined
+
     def close(self) -> None:
         """Give back the jobs; nothing is lost."""
         if self._joined is not None:
