@@ -31,7 +31,7 @@ START_MS = 1_700_000_000_000
 WINDOW_MS = 40
 LEARN = LearnSettings({"per-user": Forgetting(time_constant_ms=50_000.0)}, MiniBatchSettings(rows=3, age_ms=200))
 WORK = WorkerSettings(
-    JoinSettings(WINDOW_MS, correct_within_ms=400, policy="last"), LEARN, at_once=37, poll_ms=1
+    JoinSettings(WINDOW_MS, correct_within_ms=400, policy="last"), LEARN, at_once=400, poll_ms=1
 )
 
 
@@ -139,7 +139,7 @@ class Deployment:
 def settings(**choices) -> RefitSettings:
     """Of a refit of that model, quick."""
     training = choices.pop("training", None) or settings_like(model())
-    chosen = {"learn": LEARN, "at_once": 25, "within": 5} | choices
+    chosen = {"learn": LEARN, "at_once": 25, "within": 0} | choices
     return RefitSettings(training, **chosen)
 
 

@@ -13,7 +13,7 @@ from nearline.batch.refit import Refit, refit, settings_like
 from nearline.batch.settings import FixedSettings
 from nearline.errors import ConfigError
 from nearline.store.generations import Status
-from nearline.stream.learner import progress_of
+from nearline.stream.learner import LearnSettings, progress_of
 from nearline.testing import ManualClock
 
 FIRST, LATER = events(260), events(420)[len(events(260)) :]
@@ -58,15 +58,15 @@ def test_a_refit_while_events_arrive_ends_as_one_with_the_stream_stopped(deploye
     assert still.store.live() == 2
     wanted = everything(still.store, 2)
 
-    @hypothesis(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @hypothesis(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(
             st.tuples(st.integers(0, 60), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=12
         ),
-        st.sampled_from([7, 25, 400]),
+        st.sampled_from([3, 7, 25]),
     )
     def turn_by_turn(turns, at_once):
-        one = deployed(work=replace(WORK, at_once=at_once))
+        one = deployed(work=replace(WORK, at_once=11 * at_once))
         work = Refit(
             one.store, one.worker.row_log, settings(level=level, at_once=at_once), clock=ManualClock()
         )
@@ -105,28 +105,24 @@ def test_the_generation_that_serves_is_never_written_to_and_can_always_be_read(d
 
 
 def test_no_row_is_lost_and_none_is_learned_twice(deployed):
-    one = deployed()
-    done = refit(one.store, one.worker.row_log, settings())
-    one.offer(LATER)
-    one.work()
-    for number in (1, 2):
-        learned = dict.fromkeys(EFFECTS, 0)
-        for partition in range(one.store.partitions):
-            progress = progress_of(one.store.state(number, partition, b"progress"))
-            counts = progress.counts
-            assert progress.position == one.worker.row_log.end(partition)
-            assert counts.rows == counts.learned + counts.taken_back + counts.set_aside + counts.waiting
-            for effect in EFFECTS:
-                names = one.store.names(number, effect, partition)
-                learned[effect] += int(one.store.get_many(number, effect, names).rows.sum())
-            learned["waiting"] = learned.get("waiting", 0) + counts.waiting
-        joined = one.worker.standing().joined
-        assert joined.corrected > 0
-        impressions = sum(type(event).__name__ == "Impression" for event in [*FIRST, *LATER])
-        seen = impressions - joined.waiting
-        assert sum(learned.values()) <= 2 * (seen + joined.corrected * 2)
-        assert sum(learned.values()) >= 2 * (impressions - joined.waiting)
-    assert done.verdict.passes
+    each = LearnSettings()
+    one, without = (deployed(work=replace(WORK, learn=each)) for _ in range(2))
+    assert refit(one.store, one.worker.row_log, settings(learn=each)).decision == "switched"
+    for deployment in (one, without):
+        deployment.offer(LATER)
+        deployment.work()
+    assert one.worker.standing().joined.corrected > 0
+    for partition in range(one.store.partitions):
+        end = one.worker.row_log.end(partition)
+        progress = progress_of(one.store.state(2, partition, b"progress"))
+        counts = progress.counts
+        assert progress.position == end
+        assert counts.rows == counts.learned + counts.taken_back
+        for effect in EFFECTS:
+            names = without.store.names(1, effect, partition)
+            assert one.store.names(2, effect, partition) == names
+            rows = one.store.get_many(2, effect, names).rows
+            np.testing.assert_array_equal(rows, without.store.get_many(1, effect, names).rows)
 
 
 def test_a_level_one_refit_moves_the_fixed_effect_and_rescores_what_the_old_one_served(deployed):
@@ -268,7 +264,7 @@ def test_a_refit_killed_anywhere_leaves_a_generation_live_and_a_store_to_use(dep
         live = one.store.live()
         assert live == 1 or one.store.generations().find(2).status is Status.LIVE
         one.store.prune(10, unfinished=True)
-        if live == 1:
+        if live == 1 and crashes % 5 == 0:
             done = refit(one.store, one.worker.row_log, settings(at_once=400))
             assert done.decision == "switched"
             assert everything(one.store, done.generation) == wanted
