@@ -1,4 +1,4 @@
-"""What time it is, an argument wherever it matters, so that tests and replays move it by hand; and how long things are."""
+"""What time it is, an argument wherever it matters, so that tests move it by hand; and how long things are."""
 
 import re
 import time

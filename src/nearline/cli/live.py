@@ -71,21 +71,27 @@ Show: TypeAlias = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def shown(output: Output, *, once: bool) -> Iterator[Show]:
-    """Show documents as they come: a live line in a terminal, a line now and then elsewhere, or JSON."""
+    """Show documents as they come: a live line in a terminal, a line now and then elsewhere, or JSON.
+
+    What ends soon, `once`, needs no lines on the way.
+    """
     console = Console(stderr=True, soft_wrap=True)
-    if output.as_json or not console.is_terminal:
-        every = _JSON_SECONDS if output.as_json else _PLAIN_SECONDS
-        yield _every(every, _write_json if output.as_json else lambda it: output.remark(_line(it)), once=once)
-        return
-    with Live(console=console, transient=True, auto_refresh=False) as live:
-        yield _every(
-            _REFRESH_SECONDS, lambda it: live.update(Text(_line(it), no_wrap=True), refresh=True), once=False
-        )
+    if console.is_terminal and not output.as_json:
+        with Live(console=console, transient=True, auto_refresh=False) as live:
+            yield _every(
+                _REFRESH_SECONDS, lambda it: live.update(Text(_line(it), no_wrap=True), refresh=True)
+            )
+    elif once:
+        yield lambda _: None
+    elif output.as_json:
+        yield _every(_JSON_SECONDS, _write_json)
+    else:
+        yield _every(_PLAIN_SECONDS, lambda it: output.remark(_line(it)))
 
 
-def _every(seconds: float, show: Show, *, once: bool) -> Show:
-    """Show at most so often; the first at once, unless the work is soon done."""
-    last = time.monotonic() if once else float("-inf")
+def _every(seconds: float, show: Show) -> Show:
+    """Show the first at once, and then one in so many seconds."""
+    last = float("-inf")
 
     def when_due(document: dict[str, Any]) -> None:
         nonlocal last
