@@ -1,4 +1,4 @@
-"""`nearline publish`, `nearline worker` and `nearline log dead`: a deployment from the first model to a fresh belief."""
+"""`nearline publish`, `worker` and `log dead`: a deployment from the first model to a fresh belief."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def shop(folder, nearline, trained_folder):
 def test_events_change_a_belief(nearline, nearline_json, shop, trained_folder):
     before = nearline_json("inspect", shop / "shop", "u1", "--effect", "per-user")["effects"][0]
     append(nearline, shop, [*impressions(10), Tick(BEGIN_MS + 120_000)])
-    code, out, err = nearline("worker", shop / "c.toml", "--once")
+    code, out, _ = nearline("worker", shop / "c.toml", "--once")
     assert code == 0
     assert re.search(r"generation 1 · lag 0 events · .*learned 15 · duplicate 0 · late 0 · dead 0", out)
     after = nearline_json("inspect", shop / "shop", "u1", "--effect", "per-user", "--history")["effects"][0]

@@ -55,6 +55,7 @@ def _document(standing: Standing, rate: float, now_ms: int) -> dict[str, Any]:
     joined = standing.joined
     return {
         "generation": standing.generation,
+        "joined_to": standing.joined_to,
         "lag_events": standing.events_left,
         "lag_rows": standing.rows_left,
         "per_second": round(rate, 1),

@@ -65,7 +65,8 @@ class Standing(msgspec.Struct, frozen=True):
     Attributes
     ----------
     generation : the one it learns into.
-    joined : where every event went. events_left : in the log, not joined yet. None unless this worker joins.
+    joined : where every event went; None unless this worker joins. joined_to : the last position joined.
+    events_left : in the log, not joined yet.
     learned : what became of the rows of its partitions. rows_left : in the row log, not learned yet.
     turns, turn_seconds : turns with something to do since this process began, and what they took in all.
     learned_ms : event time of the last row this process has taken; -1 before the first.
@@ -79,6 +80,7 @@ class Standing(msgspec.Struct, frozen=True):
     turns: int = 0
     turn_seconds: float = 0.0
     learned_ms: int = -1
+    joined_to: int = 0
 
 
 @final
@@ -184,6 +186,7 @@ class Worker:
             self._turns,
             self._turn_seconds,
             self._learned_ms,
+            0 if joined is None else joined.position,
         )
 
     def close(self) -> None:
