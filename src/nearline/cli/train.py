@@ -76,6 +76,7 @@ def train(
         with watch.step("train on all rows"):
             training = _fit(examples, settings, output)
     metadata = {"config": config.model_dump(mode="json", exclude_defaults=True), "rows": len(examples)}
+    metadata |= _until(examples)
     with output.step("save", watch):
         save_model(training.model, folder, metadata)
     _warn(training, output)
@@ -277,11 +278,18 @@ def refit_command(
     _warn(training, output)
     folder = out or model
     rows = int(metadata.get("rows", 0)) * (keep == "evidence") + len(examples)
-    save_model(training.model, folder, metadata | {"rows": rows})
+    save_model(training.model, folder, metadata | {"rows": rows} | _until(examples))
     sizes = {effect.name: effect.entities for effect in training.model.random}
     output.line(f"model: {folder}   rows learned: {len(examples):,}   entities: {sizes}")
     document = {"model": str(folder), "level": level, "rows": len(examples), "entities": sizes}
     output.result(document | {"set_aside": training.rows_set_aside, "seconds": watch.seconds})
+
+
+def _until(examples: Examples) -> dict[str, int]:
+    """The time of the last row, where rows have times: what is learned is of that time."""
+    if examples.time_ms is None or not len(examples):
+        return {}
+    return {"until_ms": int(examples.time_ms.max())}
 
 
 def saved_config(metadata: Mapping[str, Any], model: Path) -> Config:

@@ -123,6 +123,11 @@ def encode_row(example: JoinedExample) -> bytes:
     return header + example.impression
 
 
+def row_time_ms(row: bytes) -> int:
+    """The event time of one row."""
+    return int(_HEADER.unpack_from(row)[3])
+
+
 def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes]]:
     """Return the rows of each partition that has any, each example once in every partition it goes to."""
     rows: dict[int, list[bytes]] = {}
