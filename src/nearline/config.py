@@ -188,6 +188,7 @@ class StreamConfig(_Section):
     tick_after: DurationOrNone = "10s"
     history: Annotated[int, Field(ge=0)] = 0
     stored_as: Literal["float64", "float32"] = "float64"
+    refit: Literal["off", "watch", "auto"] = "off"
 
 
 @final

@@ -29,7 +29,9 @@ from nearline.testing import ManualClock
 EFFECTS = {"per-user": "user", "per-item": "item"}
 START_MS = 1_700_000_000_000
 WINDOW_MS = 40
-LEARN = LearnSettings({"per-user": Forgetting(time_constant_ms=50_000.0)}, MiniBatchSettings(rows=3, age_ms=200))
+LEARN = LearnSettings(
+    {"per-user": Forgetting(time_constant_ms=50_000.0)}, MiniBatchSettings(rows=3, age_ms=200)
+)
 WORK = WorkerSettings(
     JoinSettings(WINDOW_MS, correct_within_ms=400, policy="last"), LEARN, at_once=400, poll_ms=1
 )

@@ -14,6 +14,7 @@ from rich.table import Table
 from nearline.batch.descent import Training, Watch, fit_game
 from nearline.batch.settings import TrainingSettings
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
+from nearline.cli.refit import refit_deployment
 from nearline.config import Config, parse_config, read_config
 from nearline.errors import MissingExtraError, ModelError
 from nearline.evaluate import curves
@@ -246,11 +247,17 @@ def _number(value: float) -> float | None:
 
 
 def refit_command(
-    model: Annotated[Path, typer.Argument(help="The model to refit: a folder.", show_default=False)],
-    data: Annotated[
+    model: Annotated[
         Path,
-        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
+        typer.Argument(
+            help="The model to refit: a folder; or a deployment's configuration, without DATA.",
+            show_default=False,
+        ),
     ],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the new model; by default the old one's.")
     ] = None,
@@ -261,10 +268,22 @@ def refit_command(
         Literal["evidence", "nothing"],
         typer.Option(help="Learn the rows on top of the model's evidence, or from the rows alone."),
     ] = "evidence",
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Of a deployment: the loss may be higher by so much than what was served."
+        ),
+    ] = 0.002,
+    no_switch: Annotated[
+        bool, typer.Option("--no-switch", help="Of a deployment: leave the new generation a candidate.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn new rows: last posterior as prior, for entities and features old and new."""
+    """Learn new rows on top of a model; or make a deployment's next generation out of its row log."""
     output, watch = Output(as_json=as_json), Stopwatch()
+    if data is None:
+        refit_deployment(model, output, level=level, margin=margin, no_switch=no_switch)
+        return
     old, metadata = load_model(model)
     config, directory = pointed_at(saved_config(metadata, model), data)
     require_place(out or model)

@@ -5,6 +5,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from threading import Event as Signal
 from types import FrameType
 from typing import Annotated, final
@@ -12,6 +14,7 @@ from typing import Annotated, final
 import typer
 
 from nearline.cli.console import INTERRUPTED, Output
+from nearline.cli.drift import DriftAlarm, start_refit
 from nearline.cli.live import Latest, show_end, shown
 from nearline.cli.train import AsJson, ConfigPath
 from nearline.clock import SystemClock
@@ -20,7 +23,8 @@ from nearline.errors import ConfigError, ModelError
 from nearline.events.embedded import EmbeddedLog
 from nearline.observe.exporter import exporting
 from nearline.store.seam import ModelStore
-from nearline.stream.worker import Worker, WorkerSettings
+from nearline.stream.drift_watch import DriftWatch
+from nearline.stream.worker import Standing, Worker, WorkerSettings
 from nearline.wiring import find_store, open_store, stream_folder, worker_settings
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -58,11 +62,26 @@ def worker_command(
         if metrics_port is not None:
             port = stack.enter_context(exporting(latest.measure, metrics_port, metrics_host))
             sys.stderr.write(f"metrics: http://{metrics_host}:{port}/metrics\n")
+        alarm = _alarm(settings, config, worker, store)
         with shown(output, once=once) as show:
-            worker.run(stop.signal, lambda standing: show(latest.take(standing)), once=once)
+
+            def watch(standing: Standing) -> None:
+                show(latest.take(standing))
+                if alarm is not None:
+                    alarm.turn()
+
+            worker.run(stop.signal, watch, once=once)
         show_end(output, latest.take(worker.standing()), stop.name)
     if stop.name == "SIGINT":
         raise typer.Exit(INTERRUPTED)
+
+
+def _alarm(settings: Config, config: Path, worker: Worker, store: ModelStore) -> DriftAlarm | None:
+    """What looks for drift, in the worker that joins."""
+    if settings.stream.refit == "off" or not worker.joins:
+        return None
+    start = partial(start_refit, config) if settings.stream.refit == "auto" else None
+    return DriftAlarm(DriftWatch(worker.row_log, store), SystemClock(), sys.stderr.write, start)
 
 
 def _worker_settings(config: Config) -> WorkerSettings:

@@ -8,10 +8,9 @@ from typing import Protocol, final
 
 import numpy as np
 
-from nearline.events.log import Batch
-from nearline.events.wire import decode_heads
 from nearline.events.impression import Impression
-from nearline.events.wire import ImpressionHead
+from nearline.events.log import Batch
+from nearline.events.wire import ImpressionHead, decode_heads
 from nearline.model.game import GameModel
 from nearline.store.seam import ModelStore
 from nearline.stream.chunks import Chunk, ChunkReader

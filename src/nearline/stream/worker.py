@@ -190,6 +190,11 @@ class Worker:
         )
 
     @property
+    def joins(self) -> bool:
+        """Whether it joins."""
+        return self._join is not None
+
+    @property
     def row_log(self) -> JoinedLog:
         """The row log, for others in this process to read: a process opens it once."""
         assert self._joined is not None  # noqa: S101 - open until it is closed
