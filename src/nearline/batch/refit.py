@@ -152,13 +152,18 @@ class Refit:
         self, store: ModelStore, log: RowLog, settings: RefitSettings, *, clock: Clock | None = None
     ) -> None:
         self._store, self._log, self._settings = store, log, settings
-        self._replaced = store.generations().serving().number
+        serving = store.generations().serving()
+        self._replaced = serving.number
         ranges = [read_range(log, partition) for partition in range(store.partitions)]
         cut = self._cut(ranges)
         training = self._train(ranges, cut)
         now_ms = (clock or SystemClock()).now_ms()
         created = store.create(
-            training.model, created_ms=now_ms, level=settings.level, positions=cut.positions
+            training.model,
+            created_ms=now_ms,
+            level=settings.level,
+            positions=cut.positions,
+            single=serving.single,
         )
         self.generation = created.number
         for partition, (rows, reached) in enumerate(zip(ranges, cut.positions, strict=True)):

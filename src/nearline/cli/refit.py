@@ -39,7 +39,8 @@ def refit_deployment(config: Path, output: Output, *, level: int, margin: float,
     with _opened(settings, folder) as (store, rows):
         for left in _unfinished(store):
             output.remark(
-                f"generation {left} was never finished; if nobody is at it: nearline generations prune {folder} --unfinished"
+                f"generation {left} was never finished; if nobody is at it: "
+                f"nearline generations prune {folder} --unfinished"
             )
         how = RefitSettings(
             training_settings(settings),

@@ -74,11 +74,6 @@ class JoinedLog:
         with self._environment.read() as txn:
             return head_in(txn, self._environment[_ROWS], partition).end
 
-    def begin(self, partition: int) -> int:
-        """The position of the partition's oldest row there is; one beyond the end where there is none."""
-        with self._environment.read() as txn:
-            return head_in(txn, self._environment[_ROWS], partition).begin
-
     def trim(self, up_to: int, partition: int, *, keep_bytes: int | None = None) -> int:
         """Remove the oldest rows of a partition, none after position `up_to`; returns how many."""
         removed = 0
