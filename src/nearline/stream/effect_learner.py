@@ -224,7 +224,8 @@ class EffectLearner:
             why = NOT_LEARNED if status is Status.LEARNED else status.name.lower().replace("_", " ")
             time_ms = int(view.observed.time_ms[place[i]])
             reason = f"{self._effect.name}: {why}"
-            letters.append(DeadLetter(position, reason, self._waiting[position], time_ms))
+            (record,) = decode_rows([self._waiting[position]]).records
+            letters.append(DeadLetter(position, reason, record, time_ms))
         return letters
 
 
