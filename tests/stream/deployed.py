@@ -59,7 +59,7 @@ def model_of(outcome: Outcome = Outcome.NORMAL, columns: int = 3) -> GameModel:
     )
 
 
-_SHOWN = st.tuples(
+SHOWN = st.tuples(
     st.integers(0, 3),  # user
     st.integers(0, 2),  # item
     st.integers(0, 25),  # milliseconds since the one before
@@ -67,7 +67,7 @@ _SHOWN = st.tuples(
     st.sampled_from([None, None, 5, 20, 35, 70, 90]),  # when it is answered; after the window it is corrected
     st.integers(0, 1),  # label
 )
-shown_drawn = st.lists(_SHOWN, min_size=1, max_size=30)
+shown_drawn = st.lists(SHOWN, min_size=1, max_size=30)
 
 
 def impression(number: int, user: int, item: int, time_ms: int, seed: int) -> Impression:
