@@ -36,7 +36,7 @@ class WorkingRecords:
 
     def positions(self, names: Sequence[str]) -> Ints:
         """The last row of the row log that each entity has learned, int64[n]."""
-        numbers = self.numbers(names)  # first: it may read records
+        numbers = self.numbers(names)  # first, as it may replace the positions by more of them
         return self._position[numbers]
 
     def known(self, numbers: Ints) -> Known:
