@@ -153,6 +153,11 @@ class MiniBatches:
         return len(self._waiting)
 
     @property
+    def waiting(self) -> Ints:
+        """The positions of the rows that wait, int64[n], ascending."""
+        return self._waiting.position
+
+    @property
     def resume(self) -> Resume:
         """Where to read on from after a restart, once all that was due is learned and durable."""
         if not len(self._waiting):

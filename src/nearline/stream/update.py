@@ -108,8 +108,8 @@ def learn(
     known : of the entities.
     rows : the effect's features, grouped by mini-batch.
     observed : the rows' labels, what else went into their linear predictor, and their times.
-    batch_start : int64[entities + 1]; entity e has the mini-batches from batch_start[e] to batch_start[e + 1], and learns
-        them in that order, as in as many calls; by default each has one.
+    batch_start : int64[entities + 1]; entity e has the mini-batches from batch_start[e] to batch_start[e + 1], and
+        learns them in that order, as in as many calls; by default each has one.
     """
     if batch_start is None:
         batch_start = np.arange(rows.entities + 1)
