@@ -664,7 +664,8 @@ Status extract_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
 //   precision' = keep precision + X' C X,    shift' = keep shift + X' (r + C X b),
 //
 // for at the mode P (b - m) = X' r, so that (P + X' C X) b = P m + X' (r + C X b). Nothing is subtracted from a belief,
-// and where the last step left b a little off the mode, (precision', shift') is one Newton step nearer.
+// and where the last step left b a little off the mode, (precision', shift') is one Newton step nearer. Of a diagonal
+// precision X' C X is its diagonal D, also in the shift, X' r + D b, so that the mean is still b.
 
 // Evidence without what is new: the columns of `after`, zero where `before` has none. False if one has no place there.
 bool begin_evidence(const LearnJob& job, int64_t e, double* shift, double* precision, Workspace& ws) {
@@ -769,14 +770,15 @@ Status open_diagonal(const LearnJob& job, int64_t index, const double* shift, co
   return all_finite(mean, e.m) ? kLearned : kNotFinite;
 }
 
-// Adds X' C X and X' (r + C X b) to the evidence; kResidual holds r as the solver left it.
+// Adds what the rows say to the evidence; kResidual holds r as the solver left it.
 void add_rows_learned(const LearnJob& job, int64_t index, Entity& e, double* shift, double* precision, Workspace& ws) {
   const int64_t size = block_size(job.after, index);
   double *push = ws.get(kResidual, e.np), *linear = ws.get(kQ, e.np), *less = ws.get(kGradient, std::max(e.np, e.mp));
   std::fill(less, less + e.mp, 0.0);
-  if (e.x) DenseRows::multiply(e, e.mean, linear);
-  else SparseRows::multiply(e, e.mean, linear);
-  for (int64_t i = 0; i < e.np; ++i) push[i] += e.curvature[i] * linear[i];
+  if (e.full) {   // and so e.x is there
+    DenseRows::multiply(e, e.mean, linear);
+    for (int64_t i = 0; i < e.np; ++i) push[i] += e.curvature[i] * linear[i];
+  }
   if (e.x) DenseRows::subtract_transposed(e, push, less);
   else SparseRows::subtract_transposed(e, push, less);
   if (!job.after.full) {
@@ -785,7 +787,7 @@ void add_rows_learned(const LearnJob& job, int64_t index, Entity& e, double* shi
     add_all_squares(e, ws, squares);
     for (int64_t j = 0; j < e.m; ++j) {
       const int64_t place = ws.place.empty() ? j : ws.place[static_cast<size_t>(j)];
-      shift[place] -= less[j];
+      shift[place] += squares[j] * e.mean[j] - less[j];
       precision[place] += squares[j];
     }
     return;
