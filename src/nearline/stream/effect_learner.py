@@ -19,7 +19,14 @@ from nearline.stream.chunks import Chunk, ChunkReader, entity_names
 from nearline.stream.effect_rows import EffectRows
 from nearline.stream.given_others import Observed
 from nearline.stream.joined import Kind, decode_rows
-from nearline.stream.minibatch import DueRows, MiniBatches, MiniBatchSettings, Resume, expected_gain
+from nearline.stream.minibatch import (
+    DueRows,
+    MiniBatches,
+    MiniBatchSettings,
+    Numbered,
+    Resume,
+    expected_gain,
+)
 from nearline.stream.take_back import take_back
 from nearline.stream.update import Rule, learn, score
 from nearline.stream.working_records import WorkingRecords
@@ -130,7 +137,7 @@ class EffectLearner:
         due = self._batches.push(
             arrived.position[fresh],
             arrived.time_ms[fresh],
-            [entities[i] for i in np.flatnonzero(fresh).tolist()],
+            Numbered(entities.code[fresh], entities.names),
             gain=lambda asked: self._gain(asked, arrived, chunk, records),
         )
         for rounds in self._together(due, chunk):
@@ -153,10 +160,10 @@ class EffectLearner:
         else:
             yield from ([one] for one in due)
 
-    def _owned(self, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> tuple[list[str | None], int]:
-        """The entity to learn each row that arrived, None for rows of others; and how many of these rows are new.
+    def _owned(self, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> tuple[Numbered, int]:
+        """The entity to learn each row that arrived, none for rows of others; and how many of these rows are new.
 
-        Rows that come again because some of them waited have None where their entity has learned them.
+        Rows that come again because some of them waited have none where their entity has learned them.
         """
         column = chunk.examples.entities[self._effect.kind]
         names = entity_names(chunk, self._effect.kind)
@@ -168,11 +175,9 @@ class EffectLearner:
         if again.any():
             learned_to = records.positions([names[code] for code in column.codes[mine[again]].tolist()])
             wanted[again] = (position[again] > learned_to) & (position[again] > self._begins_after)
-        entities: list[str | None] = [None] * len(arrived.rows)
-        places = (position - arrived.position[0])[wanted].tolist()
-        for place, code in zip(places, column.codes[mine[wanted]].tolist(), strict=True):
-            entities[place] = names[code]
-        return entities, int(np.count_nonzero(~again))
+        code = np.full(len(arrived.rows), -1, dtype=np.int64)
+        code[(position - arrived.position[0])[wanted]] = column.codes[mine[wanted]]
+        return Numbered(code, names), int(np.count_nonzero(~again))
 
     def _view(self, position: Ints, arrived: Arrived, chunk: Chunk) -> tuple["_View", Ints]:
         """The rows at these positions, and their places in it: of the chunk, or of those that waited too."""
@@ -274,7 +279,9 @@ def _by_entity(rounds: Sequence[DueRows], records: WorkingRecords, chunk: Chunk)
     """The mini-batches of all rounds: those with a row that waited, of which an entity has one, before the others."""
     if not rounds:
         return
-    number = records.numbers([name for due in rounds for name in due.entities])
+    names = rounds[0].entity.names
+    code, of_code = np.unique(np.concatenate([due.entity.code for due in rounds]), return_inverse=True)
+    number = records.numbers([names[each] for each in code.tolist()])[of_code]
     position = np.concatenate([due.position for due in rounds])
     size = np.concatenate([np.diff(due.start) for due in rounds])
     begin = np.cumsum(size) - size
