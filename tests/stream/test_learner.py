@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from deployed import SHOWN, Beliefs, beliefs, dead_letters, encoded, life, live_store, model_of, numbers, progress, shown_drawn
+from deployed import (
+    SHOWN,
+    Beliefs,
+    beliefs,
+    dead_letters,
+    encoded,
+    life,
+    live_store,
+    model_of,
+    numbers,
+    progress,
+    shown_drawn,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -47,7 +59,12 @@ def rows_of(draws, effects=("per-user", "per-item", "per-user-time")) -> dict[in
     return rows_by_partition(joined.examples)
 
 
-def learned(rows: dict[int, list[bytes]], learn: LearnSettings, cuts: Sequence[tuple[int, bool]] = (), outcome=Outcome.NORMAL):
+def learned(
+    rows: dict[int, list[bytes]],
+    learn: LearnSettings,
+    cuts: Sequence[tuple[int, bool]] = (),
+    outcome=Outcome.NORMAL,
+):
     """The store after the rows came in pieces of these sizes, with a restart after some of them."""
     model = model_of(outcome)
     store = live_store(model, PARTITIONS)
@@ -138,7 +155,9 @@ def test_bernoulli_beliefs_are_nearly_the_same_by_mini_batches_of_any_size(draws
     rows = closed(rows_of(without_corrections(draws)))
     model = model_of(Outcome.BERNOULLI)
     priors = {effect.name: effect.prior for effect in model.random}
-    one, *others = (correlated(learned(rows, by_rows(size), outcome=Outcome.BERNOULLI)) for size in (1, 8, 64))
+    one, *others = (
+        correlated(learned(rows, by_rows(size), outcome=Outcome.BERNOULLI)) for size in (1, 8, 64)
+    )
     for other in others:
         for name, known in one.items():
             mean, deviation = mean_and_deviation(known, priors[name[0]])
