@@ -15,16 +15,17 @@ from nearline.posterior import outcomes
 from nearline.posterior.blocks import FeatureRows
 from nearline.posterior.update import Status
 from nearline.store.seam import Writing
+from nearline.stream.apart import learn_all_that_can_be
 from nearline.stream.chunks import Chunk, ChunkReader, entity_names
 from nearline.stream.effect_rows import EffectRows
 from nearline.stream.given_others import Observed
 from nearline.stream.joined import decode_rows
 from nearline.stream.minibatch import DueRows, MiniBatches, MiniBatchSettings, Resume, expected_gain
 from nearline.stream.take_back import take_back
-from nearline.stream.update import Rule, learn, score
+from nearline.stream.update import Rule, score
 from nearline.stream.working_records import WorkingRecords
 
-NOT_LEARNED = "a number is not finite, or the label is not one of its outcome"
+NOT_LEARNED = "a number is not finite or too large, or the label is not one of its outcome"
 
 
 @final
@@ -207,7 +208,7 @@ class EffectLearner:
             if is_back:
                 done = take_back(known, rows, observed, self._rule)
             else:
-                done = learn(known, rows, observed, self._rule, threads=self._threads)
+                done = learn_all_that_can_be(known, rows, observed, self._rule, threads=self._threads)
             known = done.known
             status[some] = done.report.status[group[some]]
             learned[some] = (done.report.row_learned != 0) & (status[some] == Status.LEARNED)
