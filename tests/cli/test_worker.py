@@ -1,6 +1,8 @@
 """`nearline publish`, `worker` and `log dead`: a deployment from the first model to a fresh belief."""
 
 import json
+import os
+import pty
 import re
 import signal
 import socket
@@ -245,6 +247,22 @@ def test_a_signal_ends_the_work_between_turns(shop, nearline, nearline_json, num
     rest = nearline_json("worker", shop / "c.toml", "--once")
     assert rest["rows"]["learned"] == 6_000
     assert rest["events"]["learned"] == 4_500
+
+
+def test_a_terminal_shows_a_live_line(shop, nearline):
+    append(nearline, shop, impressions(4))
+    terminal, screen = pty.openpty()
+    command = [*NEARLINE, "worker", str(shop / "c.toml")]
+    with subprocess.Popen(command, stderr=screen, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        os.close(screen)
+        seen = ""
+        while "lag 0 events" not in seen:
+            seen += os.read(terminal, 4096).decode(errors="replace")
+        process.terminate()
+        out = process.stdout.read()
+        assert process.wait(timeout=60) == 0
+    os.close(terminal)
+    assert out.startswith("generation 1 · lag 0 events")
 
 
 def test_a_port_that_is_taken_is_said(shop, nearline):

@@ -79,9 +79,7 @@ def shown(output: Output, *, once: bool) -> Iterator[Show]:
     console = Console(stderr=True, soft_wrap=True)
     if console.is_terminal and not output.as_json:
         with Live(console=console, transient=True, auto_refresh=False) as live:
-            yield _every(
-                _REFRESH_SECONDS, lambda it: live.update(Text(_line(it), no_wrap=True), refresh=True)
-            )
+            yield _every(_REFRESH_SECONDS, lambda it: live.update(Text(_line(it)), refresh=True))
     elif once:
         yield lambda _: None
     elif output.as_json:
