@@ -1,18 +1,24 @@
 """A new generation out of the row log while the stream goes on: the same as if it had stood still."""
 
 from dataclasses import replace
+from threading import Event as Signal
+from threading import Thread
 
 import numpy as np
 import pytest
-from deployments import EFFECTS, WORK, Deployment, events, everything, new_store, settings
+from deployments import EFFECTS, WORK, Deployment, begin, events, everything, model, new_store, settings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from nearline.batch.from_rows import read_range
 from nearline.batch.refit import Refit, refit, settings_like
 from nearline.batch.settings import FixedSettings
 from nearline.errors import ConfigError
+from nearline.events.partition import partitions_of
+from nearline.store.embedded import EmbeddedStore
 from nearline.store.generations import Status
+from nearline.stream.chunks import ChunkReader
 from nearline.stream.learner import LearnSettings, progress_of
 from nearline.testing import ManualClock
 
@@ -133,6 +139,17 @@ def test_a_level_one_refit_moves_the_fixed_effect_and_rescores_what_the_old_one_
     assert len(fixed) == 3
     assert fixed[1] > 0.2
     assert not one.store.model(1).fixed.coefficients.any()
+    one.offer(LATER)
+    one.work()
+    rows = read_range(one.worker.row_log, 0)
+    linear = {}
+    for number in (1, 2):
+        chunk, _ = ChunkReader(one.store.model(number), number).read(rows.position, rows.rows)
+        linear[number] = chunk.linear - chunk.examples.offset
+    np.testing.assert_array_equal(linear[1], 0.0)
+    rescored = one.store.model(2).fixed.contribution(chunk.examples)
+    np.testing.assert_array_equal(linear[2], rescored)
+    assert rescored[-1] != 0.0
     two = deployed()
     refit(two.store, two.worker.row_log, settings(level=2))
     assert not two.store.model(2).fixed.coefficients.any()
@@ -295,3 +312,60 @@ def test_fixed_settings_are_those_given(deployed):
     training = replace(settings_like(one.store.model(1)), fixed=FixedSettings(("f",), l2=1e6))
     refit(one.store, one.worker.row_log, settings(training=training, level=1))
     assert np.abs(one.store.model(2).fixed.coefficients[1:]).max() < 1e-2
+
+
+def test_serving_reads_never_fail_while_a_refit_a_worker_and_readers_run_at_once(tmp_path):
+    def deploy(name):
+        store = EmbeddedStore(tmp_path / name / "store", partitions_of, partitions=2)
+        begin(store, model())
+        one = Deployment(tmp_path / name, store, settings=replace(WORK, at_once=50))
+        one.offer(FIRST)
+        one.work()
+        return one
+
+    def run(target):
+        def guarded():
+            try:
+                target()
+            except BaseException as error:  # noqa: BLE001 - told below
+                wrong.append(error)
+
+        thread = Thread(target=guarded)
+        thread.start()
+        return thread
+
+    def read():
+        while not done.is_set():
+            for effect, kind in (("per-user", "u"), ("per-item", "m")):
+                records = one.store.get_many(one.store.live(), effect, [f"{kind}{i}" for i in range(12)])
+                assert np.isfinite(records.evidence.precision).all()
+                reads.append(int(records.version.max()))
+
+    one, still = deploy("one"), deploy("still")
+    wrong, reads, done, stop = [], [], Signal(), Signal()
+    threads = [run(read), run(read), run(lambda: one.worker.run(stop))]
+    work = run(lambda: refit(one.store, one.worker.row_log, settings(at_once=5)))
+    for begin_at in range(0, len(LATER), 20):
+        one.offer(LATER[begin_at : begin_at + 20])
+    work.join()
+    stop.set()
+    threads[-1].join()
+    one.work()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert min(reads) > 0
+    assert one.store.live() == 2
+    positions = one.store.generations().find(2).positions
+    still.offer(LATER)
+    still.work()
+    refit(still.store, still.worker.row_log, settings(positions=positions))
+    still.work()
+    assert everything(one.store, 2) == everything(still.store, 2)
+    one.store.rollback()
+    one.work()
+    assert everything(one.store, 1) == everything(still.store, 1)
+    for deployment in (one, still):
+        deployment.close()
+        deployment.store.close()

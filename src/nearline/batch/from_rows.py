@@ -11,7 +11,8 @@ from typing import final
 import numpy as np
 
 from nearline.arrays import Ints
-from nearline.errors import ConfigError
+from nearline.errors import ConfigError, DataError
+from nearline.events.wire import decode_heads
 from nearline.model.examples import Examples
 from nearline.model.game import GameModel
 from nearline.stream.chunks import ChunkReader
@@ -27,14 +28,16 @@ class RowRange:
     """Rows of one partition that follow one another.
 
     position : int64[n]. rows : at these positions.
+    shown_ms : int64[n], when the impression was shown; of a tick, and of what cannot be read, the time of the row.
     """
 
     position: Ints
     rows: Rows
+    shown_ms: Ints
 
     def at(self, index: Ints) -> "RowRange":
         """Some of them, int64."""
-        return RowRange(self.position[index], take_rows([self.rows], [index]))
+        return RowRange(self.position[index], take_rows([self.rows], [index]), self.shown_ms[index])
 
 
 def read_range(log: RowLog, partition: int) -> RowRange:
@@ -45,7 +48,12 @@ def read_range(log: RowLog, partition: int) -> RowRange:
         parts.append(decode_rows(log.read(after, min(_AT_ONCE, end - after), partition).records))
         after += len(parts[-1].records)
     rows = take_rows(parts, [np.arange(len(part.records)) for part in parts])
-    return RowRange(np.arange(first, first + len(rows.records)), rows)
+    heads = decode_heads(rows.records)
+    shown = [
+        int(time_ms) if isinstance(head, DataError) else head.time_ms
+        for head, time_ms in zip(heads, rows.time_ms, strict=True)
+    ]
+    return RowRange(np.arange(first, first + len(rows.records)), rows, np.array(shown, dtype=np.int64))
 
 
 @final
@@ -58,13 +66,19 @@ class Cut:
 
 
 def cut_before_last(ranges: Sequence[RowRange], held_back: float) -> Cut:
-    """The cut that leaves about the last `held_back` (0 to 1) of the rows, in the same instant of each partition."""
+    """The cut at the instant after which about the last `held_back` (0 to 1) of the rows were shown.
+
+    A row is labelled after it was shown, so those shown before and labelled after are left as well.
+    """
     if not 0.0 <= held_back < 1.0:
         raise ConfigError(f"held_back: expected 0 or more, below 1, got {held_back}")
-    times = np.sort(np.concatenate([one.rows.time_ms for one in ranges]))
-    if not len(times):
+    labelled = np.concatenate([one.rows.time_ms for one in ranges])
+    if not len(labelled):
         return Cut((0,) * len(ranges), -1)
-    horizon = int(times[max(round((1.0 - held_back) * len(times)), 1) - 1])
+    horizon = int(labelled.max())
+    if held_back > 0.0:
+        shown = np.sort(np.concatenate([one.shown_ms for one in ranges]))
+        horizon = int(shown[max(round((1.0 - held_back) * len(shown)), 1) - 1])
     return Cut(tuple(_position_at(one, horizon) for one in ranges), horizon)
 
 

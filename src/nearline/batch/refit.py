@@ -51,8 +51,8 @@ class RefitSettings:
     training : the model and how to train it; its effects are those of the live generation.
     learn : as the workers learn.
     level : 1 trains everything, 2 the random effects and their priors.
-    positions : of the row log, for each partition, to train up to; None leaves `held_back` of the rows.
-    held_back : about this share of the rows, the latest, is not trained on but caught up with.
+    positions : of the row log, for each partition, to train up to; None cuts it by `held_back`.
+    held_back : about this share of the rows was shown after the cut; they are caught up with, and judged by.
     judged : share of the impressions caught up with that the gate looks at.
     margin : the loss of the candidate on them may be higher by so much than what was served.
     at_once : rows of a partition that are learned at once; few, so that predictions are not stale.

@@ -21,7 +21,7 @@ _SAID = {
     "switched": "live",
     "refused": "refused by the gate; the generation that serves stays",
     "kept": "a candidate: `nearline generations switch` makes it live",
-    "undecided": "a candidate: no row after the cut says which generation served it, so there is nothing to judge by",
+    "undecided": "a candidate: no row shown after the cut says which generation served it: nothing to judge by",
 }
 
 
