@@ -74,7 +74,9 @@ def pairs(count: int) -> list[tuple[str, str]]:
         found = list(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
         return [found[i % len(found)] for i in range(count)]
     rng = np.random.default_rng(0)
-    return [(str(int(u)), str(int(f))) for u, f in zip(rng.zipf(1.3, count), rng.zipf(1.2, count), strict=True)]
+    return [
+        (str(int(u)), str(int(f))) for u, f in zip(rng.zipf(1.3, count), rng.zipf(1.2, count), strict=True)
+    ]
 
 
 def events(shown: list[tuple[str, str]], begin: int, time_ms: int, gap_ms: int = 2) -> list[Event]:
@@ -219,9 +221,26 @@ def run(quick: bool = False) -> list[Measurement]:
             "River, one event at a time",
             peer="" if peer is None else f"{peer:.3g} events/s",
         ),
-        Measurement(f"stream: peak memory, growth from 20 % to 100 % of {count:,} events", 100 * growth, "%", Bar(10.0, "at most")),
-        Measurement("stream: feedback to readable belief, median", statistics.median(delays), "ms", Bar(150.0, "at most"), offered),
-        Measurement("stream: feedback to readable belief, 99th percentile", float(np.percentile(delays, 99)), "ms", Bar(1_000.0, "at most"), offered),
+        Measurement(
+            f"stream: peak memory, growth from 20 % to 100 % of {count:,} events",
+            100 * growth,
+            "%",
+            Bar(10.0, "at most"),
+        ),
+        Measurement(
+            "stream: feedback to readable belief, median",
+            statistics.median(delays),
+            "ms",
+            Bar(150.0, "at most"),
+            offered,
+        ),
+        Measurement(
+            "stream: feedback to readable belief, 99th percentile",
+            float(np.percentile(delays, 99)),
+            "ms",
+            Bar(1_000.0, "at most"),
+            offered,
+        ),
     ]
     return found
 

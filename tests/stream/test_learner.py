@@ -6,13 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from deployed import SHOWN, Beliefs, beliefs, dead_letters, encoded, life, live_store, model_of, numbers, progress, shown_drawn
+from deployed import (
+    SHOWN,
+    Beliefs,
+    beliefs,
+    dead_letters,
+    encoded,
+    life,
+    live_store,
+    model_of,
+    numbers,
+    progress,
+    shown_drawn,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from nearline.errors import DataError
-from nearline.events.impression import Feedback, Impression
 from nearline.events.wire import decode_event, encode_event
 from nearline.posterior.blocks import unpack
 from nearline.posterior.forgetting import Forgetting
@@ -48,7 +58,12 @@ def rows_of(draws, effects=("per-user", "per-item", "per-user-time")) -> dict[in
     return rows_by_partition(joined.examples)
 
 
-def learned(rows: dict[int, list[bytes]], learn: LearnSettings, cuts: Sequence[tuple[int, bool]] = (), outcome=Outcome.NORMAL):
+def learned(
+    rows: dict[int, list[bytes]],
+    learn: LearnSettings,
+    cuts: Sequence[tuple[int, bool]] = (),
+    outcome=Outcome.NORMAL,
+):
     """The store after the rows came in pieces of these sizes, with a restart after some of them."""
     model = model_of(outcome)
     store = live_store(model, PARTITIONS)
@@ -137,7 +152,9 @@ def test_bernoulli_beliefs_are_nearly_the_same_by_mini_batches_of_any_size(draws
     rows = closed(rows_of(without_corrections(draws)))
     model = model_of(Outcome.BERNOULLI)
     priors = {effect.name: effect.prior for effect in model.random}
-    one, *others = (correlated(learned(rows, by_rows(size), outcome=Outcome.BERNOULLI)) for size in (1, 8, 64))
+    one, *others = (
+        correlated(learned(rows, by_rows(size), outcome=Outcome.BERNOULLI)) for size in (1, 8, 64)
+    )
     for other in others:
         for name, known in one.items():
             mean, deviation = mean_and_deviation(known, priors[name[0]])
@@ -168,7 +185,7 @@ BAD = {
     ),
     "served": (
         Outcome.BERNOULLI,
-        lambda row: altered(row, contributions={name: (math.nan, 1.0) for name in ("a", "b")}),
+        lambda row: altered(row, contributions=dict.fromkeys(("a", "b"), (math.nan, 1.0))),
     ),
     "damaged": (Outcome.NORMAL, lambda row: row[:-9]),
 }
@@ -191,7 +208,9 @@ def test_a_bad_row_spoils_nothing_but_itself(outcome, spoilt, draws, place):
     for name, known in correlated(expected).items():
         mine = beliefs(found)[name]
         assert mine[0] == known[0]
-        for one, other in zip(*(mean_and_deviation(which, priors[name[0]]) for which in (known, mine)), strict=True):
+        for one, other in zip(
+            *(mean_and_deviation(which, priors[name[0]]) for which in (known, mine)), strict=True
+        ):
             np.testing.assert_allclose(other, one, rtol=tolerance, atol=tolerance)
     for partition, of_partition in bad.items():
         letters = dead_letters(found, partition)

@@ -34,7 +34,9 @@ def test_kills_change_no_bit(tmp_path, capsys):
     assert found.reads > 0
 
 
-@pytest.mark.parametrize("at_random", [False, pytest.param(True, marks=pytest.mark.skipif(not LONG, reason="soak"))])
+@pytest.mark.parametrize(
+    "at_random", [False, pytest.param(True, marks=pytest.mark.skipif(not LONG, reason="soak"))]
+)
 def test_a_commit_in_two_halves_does_not_pass(tmp_path, capsys, at_random):
     """The control: were position and records committed apart, the comparison above would find it."""
     found = under_fire(tmp_path / "fire", EVENTS, KILLS // 4, split=0 if at_random else 5)

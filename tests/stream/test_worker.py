@@ -2,7 +2,6 @@
 
 import random
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from threading import Event as Signal
 
@@ -111,7 +110,9 @@ def test_arrival_within_the_allowed_lateness_changes_no_bit(draws, seed):
 
 
 def shown(name: str, time_ms: int, **fields) -> Impression:
-    return Impression(name, time_ms, {"user": "u", "item": "m"}, {"f": {"x0": 1.0}, "g": {"x1": 1.0}}, **fields)
+    return Impression(
+        name, time_ms, {"user": "u", "item": "m"}, {"f": {"x0": 1.0}, "g": {"x1": 1.0}}, **fields
+    )
 
 
 def of(events) -> MemoryLog:
@@ -143,14 +144,17 @@ def test_a_late_positive_is_corrected(folder, store):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda record: b"\x00", lambda record: record[:-3], lambda record: record[:30] + b"\xc1" + record[31:]]
+    "damage",
+    [lambda record: b"\x00", lambda record: record[:-3], lambda record: record[:30] + b"\xc1" + record[31:]],
 )
 def test_a_damaged_record_becomes_a_dead_letter(folder, store, damage):
     events = [shown("a", 1), shown("b", 2), shown("c", 3)]
     good = live_store(model_of())
     worked_off(folder / "a", of([events[0], events[2]]), good, chosen(MINIBATCHES["age"]))
     records = encoded(events)
-    log = log_of([records[0], damage(records[1]), records[2], *encoded([Impression("last", 10**6, {}, {}, {})])])
+    log = log_of(
+        [records[0], damage(records[1]), records[2], *encoded([Impression("last", 10**6, {}, {}, {})])]
+    )
     worked_off(folder / "b", log, store, chosen(MINIBATCHES["age"]))
     joined = JoinedLog(folder / "b" / "joined")
     letters = [*joined.dead_letters(), *(one for p in range(4) for one in dead_letters(store, p))]

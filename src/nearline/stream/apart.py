@@ -24,7 +24,9 @@ def learn_all_that_can_be(
     """
     done = learn(known, rows, observed, rule, threads=threads)
     status = done.report.status.copy()
-    failed = np.flatnonzero((status != Status.LEARNED) & (status != Status.NO_ROWS) & (rows.rows_per_entity > 1))
+    failed = np.flatnonzero(
+        (status != Status.LEARNED) & (status != Status.NO_ROWS) & (rows.rows_per_entity > 1)
+    )
     if not len(failed):
         return done
     row_learned, entities = done.report.row_learned.copy(), np.arange(rows.entities)
@@ -40,7 +42,9 @@ def learn_all_that_can_be(
     return Learned(table.take(entities), Report(status, done.report.steps, row_learned))
 
 
-def _one_by_one(known: Known, rows: FeatureRows, at: Ints, observed: Observed, rule: Rule) -> tuple[Known, Ints]:
+def _one_by_one(
+    known: Known, rows: FeatureRows, at: Ints, observed: Observed, rule: Rule
+) -> tuple[Known, Ints]:
     """What is known after the rows of one entity, and the status of each; those with a bad number count as failed."""
     status = np.zeros(len(at), dtype=np.int64)
     for i, row in enumerate(at.tolist()):

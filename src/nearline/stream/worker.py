@@ -114,7 +114,9 @@ class Worker:
         self._roles: list[Role] = []
         self._joined: JoinedLog | None = None
         try:
-            for partition in self._partitions:  # one by one: what was taken is given back if another is refused
+            for (
+                partition
+            ) in self._partitions:  # one by one: what was taken is given back if another is refused
                 self._roles.append(Role(folder / "roles", f"learn-{partition}"))
             self._join = self._take_join(folder) if index == 0 else None
             self._joined = JoinedLog(folder / "joined")
