@@ -134,7 +134,7 @@ def through_the_path(count: int) -> tuple[float, float]:
 def river(shown: list[Event]) -> float | None:
     """Events per second of one logistic regression for each entity; None where River is not installed."""
     try:
-        from river.linear_model import LogisticRegression  # type: ignore[import-not-found]
+        from river.linear_model import LogisticRegression  # type: ignore[import-not-found]  # noqa: PLC0415
     except ImportError:
         return None
     known: dict[tuple[str, str], LogisticRegression] = {}
