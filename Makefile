@@ -44,8 +44,9 @@ docs: $(STAMP)  ## Build the documentation into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.lock
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
-soak: $(STAMP)  ## Run the property tests for long: 2,000 random cases each, new ones every time
+soak: $(STAMP)  ## Run the property tests for long, and kill workers 200 times while they learn
 	NEARLINE_HYPOTHESIS=soak OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q tests/posterior tests/kernels tests/model tests/fixed
+	NEARLINE_SOAK=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/stream/test_under_fire.py
 
 clean:  ## Remove everything that make made
 	rm -rf $(VENV) build site demo

@@ -1,4 +1,4 @@
-"""A small deployment: a model with three random effects, events that Hypothesis draws, and what is believed in the end."""
+"""A small deployment: a model of three random effects, events that Hypothesis draws, what is believed in the end."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence

@@ -55,7 +55,7 @@ class Outcomes:
 
 
 def drawn(events: int, seed: int = 0) -> list[Event]:
-    """About so many events in the order of time; some feedback is for impressions that were closed, some comes again."""
+    """So many events in the order of time; some of the feedback comes after the close."""
     rng = random.Random(seed)  # noqa: S311
     found: list[Event] = []
     for number in range(events * 5 // 8):

@@ -191,7 +191,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("outcome, spoilt", BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("outcome", "spoilt"), BAD.values(), ids=BAD)
 @settings(max_examples=5)
 @given(draws=st.lists(SHOWN, min_size=12, max_size=24), place=st.integers(0, 10))
 def test_a_bad_row_spoils_nothing_but_itself(outcome, spoilt, draws, place):

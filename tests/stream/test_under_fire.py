@@ -25,7 +25,7 @@ def test_kills_change_no_bit(tmp_path, capsys):
     expected = uninterrupted(tmp_path / "calm", tmp_path / "fire")
     with capsys.disabled():
         if LONG:
-            print(f"\n{found.killed} kills, {found.reads} reads; {found.joined}; {found.learned}")
+            print(f"\n{found.killed} kills, {found.reads} reads; {found.joined}; {found.learned}")  # noqa: T201
     assert found.killed == KILLS
     require_sums(found)
     assert found.joined == expected.joined
@@ -44,6 +44,6 @@ def test_a_commit_in_two_halves_does_not_pass(tmp_path, capsys, at_random):
     wrong = sum(found.known.get(name) != known for name, known in expected.known.items())
     with capsys.disabled():
         if LONG:
-            print(f"\ncontrol, {found.killed} kills: {wrong} of {len(expected.known)} beliefs are wrong")
+            print(f"\ncontrol, {found.killed} kills: {wrong} of {len(expected.known)} beliefs are wrong")  # noqa: T201
     assert found.killed > 0
     assert wrong > 0
