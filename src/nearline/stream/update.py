@@ -16,7 +16,7 @@ from typing import final
 
 import numpy as np
 
-from nearline.arrays import Bools, Columns, Floats, Ints
+from nearline.arrays import Bools, Floats, Ints
 from nearline.posterior.blocks import Blocks, FeatureRows, active_layout, empty_blocks, share
 from nearline.posterior.evidence import complete, layout_for, no_evidence
 from nearline.posterior.forgetting import Forgetting
@@ -111,18 +111,17 @@ def learn(
     batch_start : int64[entities + 1]; entity e has the mini-batches from batch_start[e] to batch_start[e + 1], and
         learns them in that order, as in as many calls; by default each has one.
     """
+    forgetting, evidence = rule.forgetting, known.evidence
+    of_entities = rows if batch_start is None else replace(rows, row_start=rows.row_start[batch_start])
     if batch_start is None:
         batch_start = np.arange(rows.entities + 1)
-    forgetting, evidence = rule.forgetting, known.evidence
     from_ms, to_ms = _times(rows, observed.time_ms, known.as_of_ms, batch_start)
     terms = given_others(observed, rule.outcome, rule.noise_variance)
     weight = terms.weight
     if forgetting.time_constant_ms is not None:
         weight = weight * forgetting.keep_of_rows(observed.time_ms, _of_rows(rows, to_ms))
     keep = None if forgetting.is_none else forgetting.keep_of_belief(from_ms, to_ms)
-    of_entities = replace(rows, row_start=rows.row_start[batch_start])
-    start, column = _layout(of_entities, evidence)
-    after = empty_blocks(start, column, full=evidence.full)
+    after = _unset(of_entities, evidence)
     report = learn_batches(
         rows if terms.scale is None else scaled_rows(rows, terms.scale),
         Labels(observed.y, weight, terms.offset),
@@ -209,11 +208,13 @@ def _of_rows(rows: FeatureRows, of_entity: Ints) -> Ints:
     return out
 
 
-def _layout(rows: FeatureRows, evidence: Blocks) -> tuple[Ints, Columns | None]:
-    """`start` and `column` of the evidence after the rows."""
-    if len(evidence.mean) == rows.entities * rows.columns:
-        return evidence.start, evidence.column  # it has every column already
+def _unset(rows: FeatureRows, evidence: Blocks) -> Blocks:
+    """Blocks for the evidence after the rows, their values not yet set."""
+    if len(evidence.mean) == rows.entities * rows.columns:  # it has every column already
+        return replace(
+            evidence, mean=np.empty_like(evidence.mean), precision=np.empty_like(evidence.precision)
+        )
     start, column = active_layout(rows, evidence)
     if column is None:
         column = np.tile(np.arange(rows.columns, dtype=np.int32), rows.entities)
-    return start, column
+    return empty_blocks(start, column, full=evidence.full)
