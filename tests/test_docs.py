@@ -89,6 +89,7 @@ TABLES = {
     ("training",): "`[training]`",
     ("evaluation",): "`[evaluation]`",
     ("evaluation", "references"): "`[[evaluation.references]]`",
+    ("replay",): "`[replay]`",
 }
 
 
