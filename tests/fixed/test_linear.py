@@ -20,7 +20,7 @@ SEEDS = st.integers(0, 10_000)
 @pytest.fixture(params=["by factorisation", "by conjugate gradients"])
 def solver(request, monkeypatch):
     by_matrix = request.param == "by factorisation"
-    monkeypatch.setattr(objective_module.Objective, "prefers_matrix", lambda *_: by_matrix)
+    monkeypatch.setattr(objective_module.Objective, "prefers_matrix", by_matrix)
 
 
 def problem(outcome: Outcome, seed: int, n: int = 300, p: int = 8):

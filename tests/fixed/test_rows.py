@@ -159,3 +159,18 @@ def test_vectors_of_a_wrong_length_are_refused():
         rows.curvature_product(np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="outcome"):
         rows.loss(np.zeros(3), np.zeros(4), np.zeros(4), np.ones(4), 3)
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 131])
+def test_losses_of_whole_and_broken_blocks_of_rows_are_exact(outcome, count):
+    eta = np.concatenate([[0.0, -0.0, 1e-9, -40.0, 40.0, -690.0, 690.0], np.linspace(-30.0, 30.0, 131)])[
+        :count
+    ]
+    y = np.where(np.arange(count) % 3 == 0, 0.25, np.arange(count) % 2)
+    rows = Rows(np.arange(count + 1), np.zeros(count, np.int32), np.ones(count), 1)
+    loss, gradient, curvature, margin = rows.loss(np.zeros(1), eta, y, np.ones(count), int(outcome))
+    np.testing.assert_array_equal(margin, eta)
+    np.testing.assert_allclose(curvature, outcomes.curvature(outcome, eta), rtol=1e-14)
+    np.testing.assert_allclose(loss, outcomes.loss(outcome, y, eta).sum(), rtol=1e-13)
+    np.testing.assert_allclose(gradient[0], np.sum(outcomes.mean(outcome, eta) - y), rtol=1e-13, atol=1e-12)

@@ -107,6 +107,15 @@ def test_the_expected_response_is_the_mean_over_what_is_not_known(linear, varian
     np.testing.assert_allclose(rate, [np.exp(linear + variance / 2)])
 
 
+@pytest.mark.parametrize("std", [0.0, 0.2, 0.5, 0.501, 0.8, 1.0])
+def test_the_expected_response_of_a_narrow_predictor_is_exact_far_into_the_tails(std):
+    linear, z = np.linspace(-40.0, 8.0, 49), np.linspace(-12.0, 12.0, 4001)
+    density = np.exp(-z * z / 2)
+    expected = np.sum(expit(linear[:, None] + std * z) * density, axis=1) / density.sum()
+    found = expected_response(Outcome.BERNOULLI, linear, np.full(linear.shape, std**2))
+    np.testing.assert_allclose(found, expected, rtol=2e-11)
+
+
 def test_a_normal_prediction_spreads_by_the_noise_as_well():
     model = MODELS[Outcome.NORMAL, "full"]
     scores = model.score(examples(5))

@@ -10,7 +10,7 @@ from nearline.arrays import Columns, Floats, Ints
 from nearline.batch.carried_over import extended, extended_prior, shaped, with_untouched
 from nearline.batch.entity_rows import GroupedRows, number_entities, rows_to_learn, stray_rows
 from nearline.batch.settings import FixedSettings, RandomSettings
-from nearline.fixed.linear import fit_linear
+from nearline.fixed.linear import checked_rows, fit_linear
 from nearline.model.effects import FixedCoefficients, RandomEffect, design, entity_column
 from nearline.model.examples import Examples
 from nearline.model.features import ColumnRegistry
@@ -53,6 +53,7 @@ class FixedCoordinate:
         if start is not None:
             self._registry = ColumnRegistry.from_table(start.registry.to_table())
         self._matrix = design(self._registry, settings.bags, examples, grow=not settings.locked)
+        self._rows = checked_rows(self._matrix)
         columns = self._registry.version
         self.coefficients = np.zeros(columns) if start is None else extended(start.coefficients, columns, 0.0)
         self._start = start
@@ -76,7 +77,7 @@ class FixedCoordinate:
             l2 = np.full(len(self.coefficients), self.settings.l2)
             l2[0] = _WEAK
         fit = fit_linear(
-            self._matrix,
+            self._rows,
             target.y,
             target.weight,
             offset,
@@ -151,6 +152,7 @@ class RandomCoordinate:
         self._row_count = np.diff(self._rows.row_start) + known_rows
         self._layout = self._choose_layout()
         self._beliefs: Blocks | None = None
+        self._begin: Floats | None = None
         self._counted = np.zeros(0)
         self._fitted_to: tuple[Outcome, Labels, Floats | None] | None = None
         self._moments: Moments | None = None
@@ -204,6 +206,11 @@ class RandomCoordinate:
         self._maximise(threads)
         self._fit(target, labels, others, threads)
 
+    def restart(self) -> None:
+        """Begin again as an effect not yet visited, whose prior and means are known."""
+        self._warm, self._beliefs = True, None
+        self._fitted_to = self._moments = None
+
     def _maximise(self, threads: int) -> None:
         if self._estimate and self._fitted_to is not None:
             found = self._moments_of_fit(threads)
@@ -240,11 +247,11 @@ class RandomCoordinate:
             target.outcome,
             full=self._full,
             layout=self._layout,
-            start=None if self._beliefs is None else self._beliefs.mean,
+            start=self._begin,
             tolerance=_RANDOM_TOLERANCE,
             threads=threads,
         )
-        self._beliefs = fitted.beliefs
+        self._beliefs, self._begin = fitted.beliefs, fitted.beliefs.mean
         self.failures = _failures(fitted.report)
         entity_learned = np.repeat(fitted.report.status == Status.LEARNED, self._rows.rows_per_entity)
         self._counted = (entity_learned & (fitted.report.row_learned != 0)).astype(np.float64)

@@ -6,8 +6,8 @@ before each visit, so at the end of the descent coefficients, beliefs and priors
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
 import numpy as np
@@ -18,6 +18,7 @@ from nearline.batch.crossed import beliefs_together
 from nearline.batch.settings import FIXED, TrainingSettings
 from nearline.errors import ConfigError, DataError
 from nearline.fixed.linear import available_cores
+from nearline.fixed.objective import inner
 from nearline.model.examples import Examples, split_random, usable_rows
 from nearline.model.game import GameModel
 from nearline.posterior import outcomes
@@ -95,21 +96,61 @@ def fit_game(
         The settings do not fit `start`.
     """
     _require_fitting(settings, start, incremental=incremental)
-    learned, set_aside = usable_examples(examples, settings.outcome, "can be learned from")
-    if validation is None and settings.validation_fraction > 0.0 and not incremental:
-        validation, learned = split_random(learned, settings.validation_fraction, settings.seed)
-    if validation is not None:
-        learned, _ = usable_examples(learned, settings.outcome, "is left to learn from")
-        validation, _ = usable_examples(validation, settings.outcome, "can be validated on")
-    descent = _Descent(learned, settings, start, incremental=incremental)
+    held_out = settings.validation_fraction if not incremental else 0.0
+    rows = _Rows.of(examples, settings, validation, held_out)
+    descent = _Descent(rows.learned, settings, start, incremental=incremental)
+    return _descend(descent, rows, settings, watch)
+
+
+def fit_stages(
+    examples: Examples, stages: Sequence[TrainingSettings], *, watch: Watch | None = None
+) -> Iterator[Training]:
+    """Train nested models one after another: each has the random effects of the one before, and more after them.
+
+    Each goes on from where the one before ended, which saves time and nothing else. But for their random effects
+    and their sequence the settings are those of the first. Arguments and errors are those of `fit_game`.
+    """
+    first = stages[0]
+    rows = _Rows.of(examples, first, None, first.validation_fraction)
+    descent = _Descent(rows.learned, replace(first, random=()), None, incremental=False)
+    for settings in stages:
+        _require_fitting(settings, None, incremental=False)
+        descent.extend(settings)
+        yield _descend(descent, rows, settings, watch)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """The rows to learn from, those to validate on, and how many were set aside, by reason."""
+
+    learned: Examples
+    validation: Examples | None
+    set_aside: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, examples: Examples, settings: TrainingSettings, validation: Examples | None, held_out: float
+    ) -> "_Rows":
+        """`held_out` is the share of the rows to validate on where no rows for that are given."""
+        learned, set_aside = usable_examples(examples, settings.outcome, "can be learned from")
+        if validation is None and held_out > 0.0:
+            validation, learned = split_random(learned, held_out, settings.seed)
+        if validation is not None:
+            learned, _ = usable_examples(learned, settings.outcome, "is left to learn from")
+            validation, _ = usable_examples(validation, settings.outcome, "can be validated on")
+        return cls(learned, validation, set_aside)
+
+
+def _descend(descent: "_Descent", rows: _Rows, settings: TrainingSettings, watch: Watch | None) -> Training:
     sweeps: list[Sweep] = []
     best: tuple[float, int, GameModel] | None = None
     for number in range(1, settings.sweeps + 1):
         descent.sweep()
         loss = None
-        if validation is not None:
+        if rows.validation is not None:
             model = descent.model()
-            loss = validation_loss(model, validation)
+            loss = validation_loss(model, rows.validation)
             if best is None or loss < best[0]:
                 best = loss, number, model
         sweeps.append(Sweep(number, descent.loss(), loss, descent.noise_variance))
@@ -118,7 +159,7 @@ def fit_game(
         if _is_settled(sweeps, settings.tolerance):
             break
     number, model = (len(sweeps), descent.model()) if best is None else best[1:]
-    return Training(model, tuple(sweeps), number, set_aside, descent.failures(), descent.fixed_unsettled)
+    return Training(model, tuple(sweeps), number, rows.set_aside, descent.failures(), descent.fixed_unsettled)
 
 
 def validation_loss(model: GameModel, examples: Examples) -> float:
@@ -127,7 +168,7 @@ def validation_loss(model: GameModel, examples: Examples) -> float:
 
 
 def _mean_loss(outcome: Outcome, y: Floats, linear: Floats, weight: Floats) -> float:
-    return float(weight @ outcomes.loss(outcome, y, linear) / weight.sum())
+    return inner(weight, outcomes.loss(outcome, y, linear)) / float(weight.sum())
 
 
 def _is_settled(sweeps: list[Sweep], tolerance: float) -> bool:
@@ -201,6 +242,20 @@ class _Descent:
         self._parts = {name: np.zeros(len(examples)) for name in (FIXED, *self._random)}
         self._parts[FIXED] = self._fixed.contribution()
 
+    def extend(self, settings: TrainingSettings) -> None:
+        """Go on with these settings, whose random effects are those there are, and more.
+
+        The fixed effect first takes what it can. To begin with what the random effects took instead is slow where
+        several could take the same, as all their intercepts can.
+        """
+        for effect in settings.random:
+            if effect.name in self._random:
+                self._random[effect.name].restart()
+            else:
+                self._random[effect.name] = RandomCoordinate(self._examples, effect, None, anchored=False)
+            self._parts[effect.name] = np.zeros(len(self._examples))
+        self._settings = settings
+
     def _response_variance(self) -> float:
         if self._settings.outcome is not Outcome.NORMAL:
             return 1.0
@@ -253,7 +308,7 @@ class _Descent:
         for effect in self._random.values():
             if effect.has_beliefs:
                 square = square + effect.variance(self._threads)
-        total = float(self._examples.weight @ square)
+        total = inner(self._examples.weight, square)
         if self._past is not None:
             total += self._past.learned_weight * self._past.noise_variance
         self.noise_variance = max(total / self._learned_weight(), self._least_noise)

@@ -101,17 +101,27 @@ class Steps:
 
 @final
 class Stopwatch:
-    """Seconds by step, in order."""
+    """Seconds by step, in the order in which they ended."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._beside: set[str] = set()
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step."""
+    def step(self, name: str, *, beside: bool = False) -> Iterator[None]:
+        """Time a step; `beside`: it goes on while another does, whose seconds hold its own."""
+        if beside:
+            self._beside.add(name)
         begin = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begin, 3)
+
+    def in_words(self) -> str:
+        """The seconds of the steps one after another, which add up, then of those that went on beside them."""
+        shown = {name: f"{name} {took:.1f}" for name, took in self.seconds.items()}
+        in_turn = ", ".join(text for name, text in shown.items() if name not in self._beside)
+        beside = ", ".join(text for name, text in shown.items() if name in self._beside)
+        return f"{in_turn}; meanwhile: {beside}" if beside else in_turn
 
 
 def utc(time_ms: int) -> str:

@@ -98,24 +98,21 @@ def train(
             "no report: evaluation.test_fraction is 0, so no rows are held out to judge the model by"
         )
     output.line(f"model: {folder}")
-    output.line("seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in watch.seconds.items()))
+    output.line(f"seconds: {watch.in_words()}")
     return training.model, document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()}
 
 
 def _train_in_stages(
     config: Config, examples: Examples, settings: TrainingSettings, output: Output, watch: Stopwatch
 ) -> tuple[dict[str, tuple[StageRun, ...]], Training, Evaluation]:
-    """Every stage with every seed; the training on all rows and the judgement of the first seed beside them.
-
-    The seconds of what goes on side by side overlap.
-    """
+    """Every stage with every seed; the training on all rows and the judgement of the first seed beside them."""
     seeds = config.evaluation.seeds
 
     def finish(runs: Sequence[StageRun], go_on: Watch) -> tuple[Training, Evaluation]:
-        with watch.step("train on all rows"):
+        with watch.step("train on all rows", beside=True):
             training = fit_game(examples, settings, start=runs[-1].training.model, watch=go_on)
         steps.done("all rows")
-        with watch.step("judge"):
+        with watch.step("judge", beside=True):
             evaluation = _judge(config, runs)
         with suppress(MissingExtraError):  # said when the report is to be written
             renderer()  # loads Matplotlib while the seeds are still at work

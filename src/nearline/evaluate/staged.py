@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar, final
 import numpy as np
 
 from nearline.arrays import Floats
-from nearline.batch.descent import Sweep, Training, Watch, fit_game, usable_examples
+from nearline.batch.descent import Sweep, Training, Watch, fit_stages, usable_examples
 from nearline.batch.settings import FIXED, TrainingSettings
 from nearline.errors import DataError
 from nearline.evaluate.measures import Measures
@@ -121,11 +121,11 @@ def _stages_of_seed(
         raise DataError(
             f"evaluation.test_fraction: {test_fraction} of {len(examples)} rows leaves none to judge by"
         )
-    start: GameModel | None = None
-    for number, name in enumerate(stage_names(settings)):
-        training = fit_game(train, _stage(settings, number), start=start, watch=watch)
-        start = training.model
-        yield StageRun(name, seed, training, test, start.score(test, threads=settings.threads))
+    names = stage_names(settings)
+    stages = [_stage(settings, number) for number in range(len(names))]
+    for name, training in zip(names, fit_stages(train, stages, watch=watch), strict=True):
+        scores = training.model.score(test, threads=settings.threads)
+        yield StageRun(name, seed, training, test, scores)
 
 
 def _stage(settings: TrainingSettings, number: int) -> TrainingSettings:

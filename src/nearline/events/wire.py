@@ -101,6 +101,17 @@ def decode_head(record: bytes) -> EventHead:
         raise DataError(f"record: {error}") from error
 
 
+def decode_heads(records: Sequence[bytes]) -> list[EventHead | DataError]:
+    """Return the head of each record, or the error of one that cannot be read, in its place."""
+    heads: list[EventHead | DataError] = []
+    for record in records:
+        try:
+            heads.append(decode_head(record))
+        except DataError as error:
+            heads.append(error)
+    return heads
+
+
 def decode_events(records: Sequence[bytes]) -> list[Event | DataError]:
     """Return the event of each record, or the error of one that cannot be read, in its place."""
     return [_event_or_error(record) for record in records]

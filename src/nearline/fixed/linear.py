@@ -16,6 +16,8 @@ from nearline.kernels._rows import Rows
 from nearline.posterior.outcomes import Outcome, is_valid_response
 
 SparseRows: TypeAlias = "csr_array[Any, tuple[int, int]]"
+FixedRows: TypeAlias = "csr_array[Any, tuple[int, int]] | Rows"
+"""Sparse rows, or what `checked_rows` made of them: once for many fits."""
 
 _RUNAWAY = 0.5
 """A last step that still moves some linear predictor by this much may have no finite minimum to go to."""
@@ -47,7 +49,7 @@ class LinearFit:
 
 
 def fit_linear(
-    x: SparseRows,
+    x: FixedRows,
     y: Floats,
     weight: Floats | None = None,
     offset: Floats | None = None,
@@ -76,7 +78,8 @@ def fit_linear(
 
     Parameters
     ----------
-    x : csr_array, n x p, float64 or float32 (which is read as it is and takes a third less memory traffic)
+    x : csr_array, n x p, float64 or float32 (which is read as it is and takes a third less memory traffic), or the
+        rows that `checked_rows` returned of one
     y : float64[n], in [0, 1] for Bernoulli, >= 0 for Poisson
     weight : float64[n], >= 0, all 1 if None
     offset : float64[n], on the link scale, all 0 if None
@@ -107,12 +110,11 @@ def fit_linear(
             f"fit_linear: expected tolerance > 0 and max_steps >= 1, got {tolerance}, {max_steps}"
         )
     null = null_coefficients(objective, intercept_column)
-    scale = half_deviance(
-        objective, objective.rows.margins(null, objective.offset, threads=objective.threads)
-    )
+    intercept = 0.0 if intercept_column is None else null[intercept_column]
+    scale = half_deviance(objective, objective.offset + intercept)
     begin = null if start is None else vector_of("start", start, len(null))
     enough = max(tolerance * scale, np.finfo(float).tiny)
-    by_matrix = objective.prefers_matrix(float(np.sum(np.diff(x.indptr).astype(np.float64) ** 2)))
+    by_matrix = objective.prefers_matrix
     minimum = minimise(
         objective, begin, enough=enough, max_steps=max_steps, by_matrix=by_matrix, on_step=on_step
     )
@@ -162,7 +164,7 @@ def _runs_away(objective: Objective, minimum: Minimum) -> bool:
 
 
 def _objective(
-    x: SparseRows,
+    x: FixedRows,
     y: Floats,
     weight: Floats | None,
     offset: Floats | None,
@@ -173,7 +175,7 @@ def _objective(
     adjustment: Floats | None,
     threads: int | None,
 ) -> Objective:
-    rows = checked_rows(x)
+    rows = x if isinstance(x, Rows) else checked_rows(x)
     n, p = rows.rows, rows.columns
     if intercept_column is not None and not 0 <= intercept_column < p:
         raise ConfigError(f"intercept_column: expected None or a column in [0, {p}), got {intercept_column}")

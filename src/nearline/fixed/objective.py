@@ -102,15 +102,13 @@ class Objective:
         matrix[np.diag_indices_from(matrix)] += self.l2
         return matrix
 
-    def prefers_matrix(self, outer_products: float) -> bool:
-        """Return whether forming and factorising the matrix is cheaper than conjugate gradients.
-
-        `outer_products` is sum_i k_i^2 for rows of k_i entries.
-        """
+    @property
+    def prefers_matrix(self) -> bool:
+        """Whether forming and factorising the matrix is cheaper than conjugate gradients."""
         p = self.rows.columns
         if p * p > _COSTLIEST_MATRIX:
             return False
-        direct = _NS_PER_OUTER * 0.75 * outer_products + _NS_PER_FACTOR * p**3 / 3
+        direct = _NS_PER_OUTER * 0.75 * self.rows.outer_products + _NS_PER_FACTOR * p**3 / 3
         return direct <= _NS_PER_PRODUCT * self.rows.entries * min(p, _PRODUCTS_PER_STEP)
 
 

@@ -25,6 +25,10 @@ class Rows:
     def columns(self) -> int: ...
     @property
     def entries(self) -> int: ...
+    @property
+    def outer_products(self) -> float:
+        """The sum over rows of the square of how many entries a row has."""
+
     def margins(self, coefficients: Floats, offset: Floats, *, threads: int = 1) -> Floats:
         """Return X b + offset, one per row."""
 
@@ -47,4 +51,4 @@ class Rows:
         """Return the diagonal of X' diag(curvature) X, one per column."""
 
     def curvature_matrix(self, curvature: Floats, *, threads: int = 1) -> Floats:
-        """Return X' diag(curvature) X, columns by columns."""
+        """Return X' diag(curvature) X, columns by columns; the indices of every row must rise."""

@@ -493,6 +493,9 @@ int update_one(nb::handle mean_array, nb::handle precision_array, nb::handle x_a
 }  // namespace
 
 NB_MODULE(_posterior, module) {
+  // At exit the interpreter may drop a module before those who still refer to its functions: no leak, though nanobind
+  // would report one to the user.
+  nb::set_leak_warnings(false);
   module.attr("CHUNKS") = kChunks;
   module.def("update", &update);
   module.def("update_one", &update_one, nb::arg("mean"), nb::arg("precision"), nb::arg("x"), nb::arg("y"),

@@ -6,8 +6,9 @@
 // a chunk, so any number of them gives the same bits. Threads are std::thread, made per call and joined before it
 // returns, which keeps the module safe to fork.
 //
-// The passes are bound by memory (12 bytes an entry, 8 in single precision), so there are no hand-written vector
-// instructions; four independent sums in `dot` are enough to hide the latency of the gathers.
+// Reading the rows is bound by memory (12 bytes an entry, 8 in single precision): four independent sums in `dot` are
+// enough to hide the latency of the gathers. The losses are not: they are computed a block of rows at a time, with
+// vector instructions. A row's values are the same in every lane, so where blocks end changes nothing.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
@@ -23,6 +24,8 @@
 #include <thread>
 #include <vector>
 
+#include "simd.hpp"
+
 namespace nb = nanobind;
 using nb::literals::operator""_a;
 
@@ -31,7 +34,6 @@ namespace {
 constexpr std::int64_t kMaxChunks = 8;
 constexpr std::int64_t kEntriesPerThread = 50'000;  // below this a thread costs more than it saves
 constexpr std::int64_t kMatrixBytes = 64 << 20;     // for all accumulators of X' C X together
-constexpr double kEtaLimit = 700.0;                 // as in nearline.posterior.outcomes
 
 using Input = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Starts = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -42,38 +44,50 @@ using Matrix = nb::ndarray<nb::numpy, double, nb::ndim<2>>;
 
 enum class Outcome { bernoulli = 0, normal = 1, poisson = 2 };
 
-// The loss of one row and its first two derivatives in eta, by canonical link (nearline.posterior.outcomes).
-struct RowLoss {
-  double loss, slope, curvature;
-};
+// The losses of a block of rows and their first two derivatives in eta, by canonical link (nearline.posterior.outcomes).
+struct Losses {
+  static constexpr std::int64_t kRows = 64;
+  alignas(64) double y[kRows] = {}, eta[kRows] = {}, loss[kRows], slope[kRows], curvature[kRows];
 
-// With e = exp(-|eta|) nothing overflows, and both m = P(1) and 1 - m keep full relative precision. Without branches:
-// the sign of eta cannot be predicted, and a wrong guess would stall the reads of the rows to come.
-inline RowLoss bernoulli(double y, double eta) {
-  const double e = std::exp(-std::fabs(eta));
-  const double share[2] = {e / (1.0 + e), 1.0 / (1.0 + e)};
-  const int positive = eta >= 0.0;
-  const double slope = (1.0 - y) * share[positive] - y * share[1 - positive];
-  return {std::max(eta, 0.0) - y * eta + std::log1p(e), slope, share[0] * share[1]};
-}
-
-inline RowLoss normal(double y, double eta) {
-  const double residual = eta - y;
-  return {0.5 * residual * residual, residual, 1.0};
-}
-
-inline RowLoss poisson(double y, double eta) {
-  const double m = std::exp(std::min(std::max(eta, -kEtaLimit), kEtaLimit));
-  return {m - y * eta, m - y, m};
-}
-
-inline RowLoss row_loss(Outcome outcome, double y, double eta) {
-  switch (outcome) {
-    case Outcome::bernoulli: return bernoulli(y, eta);
-    case Outcome::normal: return normal(y, eta);
-    default: return poisson(y, eta);
+  // Of the first `count` rows, and some more up to the end of a vector.
+  void evaluate(Outcome outcome, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; i += nearline::portable::kWidth) {
+      switch (outcome) {
+        case Outcome::bernoulli: bernoulli(i); break;
+        case Outcome::normal: normal(i); break;
+        default: poisson(i);
+      }
+    }
   }
-}
+
+ private:
+  using Vec = nearline::portable::Vec;
+  Vec at(const double* values, std::int64_t i) const { return nearline::portable::load(values + i); }
+  void put(std::int64_t i, Vec l, Vec s, Vec c) {
+    nearline::portable::store(loss + i, l);
+    nearline::portable::store(slope + i, s);
+    nearline::portable::store(curvature + i, c);
+  }
+
+  // With e = exp(-|eta|) nothing overflows, and both the rarer share and the other keep full relative precision.
+  void bernoulli(std::int64_t i) {
+    const Vec h = at(eta, i), t = at(y, i), e = nearline::portable::exp(-nearline::portable::absolute(h));
+    const Vec larger = 1.0 / (1.0 + e), rarer = e * larger;
+    const Vec one = h < 0.0 ? rarer : larger, zero = h < 0.0 ? larger : rarer;  // the probabilities of 1 and of 0
+    const Vec positive = h > 0.0 ? h : Vec{};
+    put(i, positive - t * h + nearline::portable::log1p(e), (1.0 - t) * one - t * zero, rarer * larger);
+  }
+
+  void normal(std::int64_t i) {
+    const Vec residual = at(eta, i) - at(y, i);
+    put(i, 0.5 * residual * residual, residual, nearline::portable::splat(1.0));
+  }
+
+  void poisson(std::int64_t i) {
+    const Vec h = at(eta, i), t = at(y, i), mean = nearline::portable::exp(h);
+    put(i, mean - t * h, mean - t, mean);
+  }
+};
 
 // Neumaier's compensated sum: the total of a million losses is good to its last digits, so that a line search can
 // still tell a descent from rounding.
@@ -164,6 +178,7 @@ class Rows {
   std::int64_t rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
   std::int64_t entries() const { return entries_; }
+  double outer_products() const { return outer_products_; }
 
   // eta = X b + offset
   Vector margins(const Input& coefficients, const Input& offset, int threads) const {
@@ -196,17 +211,29 @@ class Rows {
       nb::gil_scoped_release released;
       with_values([&](const auto* value) {
         const double *o = offset.data(), *target = y.data(), *w = weight.data();
-        const auto one_row = [&](std::int64_t chunk, std::int64_t i, double* pairs) {
-          const std::int64_t from = start_[i], count = start_[i + 1] - from;
-          eta[i] = o[i] + dot<2>(column_ + from, value + from, count, pairs);
-          const RowLoss row = row_loss(static_cast<Outcome>(outcome), target[i], eta[i]);
-          const bool counts = w[i] != 0.0;  // a row of weight 0 is absent even where its loss overflows
-          curvature[i] = counts ? w[i] * row.curvature : 0.0;
-          if (!counts) return;
-          sums[static_cast<std::size_t>(chunk)].add(w[i] * row.loss);
-          scatter<2>(column_ + from, value + from, count, w[i] * row.slope, pairs + 1);
+        const auto evaluate = [&](std::int64_t chunk, std::int64_t first, std::int64_t last, double* pairs) {
+          Losses rows;
+          Sum& sum = sums[static_cast<std::size_t>(chunk)];
+          for (std::int64_t from = first; from < last; from += Losses::kRows) {
+            const std::int64_t count = std::min(last - from, Losses::kRows);
+            for (std::int64_t k = 0; k < count; ++k) {
+              const std::int64_t i = from + k, at = start_[i];
+              eta[i] = o[i] + dot<2>(column_ + at, value + at, start_[i + 1] - at, pairs);
+              rows.eta[k] = eta[i];
+              rows.y[k] = target[i];
+            }
+            rows.evaluate(static_cast<Outcome>(outcome), count);
+            for (std::int64_t k = 0; k < count; ++k) {
+              const std::int64_t i = from + k, at = start_[i];
+              const bool counts = w[i] != 0.0;  // a row of weight 0 is absent even where its loss overflows
+              curvature[i] = counts ? w[i] * rows.curvature[k] : 0.0;
+              if (!counts) continue;
+              sum.add(w[i] * rows.loss[k]);
+              scatter<2>(column_ + at, value + at, start_[i + 1] - at, w[i] * rows.slope[k], pairs + 1);
+            }
+          }
         };
-        gather_and_scatter(coefficients, gradient.get(), threads, one_row);
+        gather_and_scatter(coefficients, gradient.get(), threads, evaluate);
       });
     }
     Sum total;
@@ -225,11 +252,14 @@ class Rows {
       nb::gil_scoped_release released;
       with_values([&](const auto* value) {
         const double* c = curvature.data();
-        gather_and_scatter(direction, out.get(), threads, [&](std::int64_t, std::int64_t i, double* pairs) {
-          const std::int64_t from = start_[i], count = start_[i + 1] - from;
-          const double z = dot<2>(column_ + from, value + from, count, pairs);
-          scatter<2>(column_ + from, value + from, count, c[i] * z, pairs + 1);
-        });
+        const auto multiply = [&](std::int64_t, std::int64_t first, std::int64_t last, double* pairs) {
+          for (std::int64_t i = first; i < last; ++i) {
+            const std::int64_t from = start_[i], count = start_[i + 1] - from;
+            const double z = dot<2>(column_ + from, value + from, count, pairs);
+            scatter<2>(column_ + from, value + from, count, c[i] * z, pairs + 1);
+          }
+        };
+        gather_and_scatter(direction, out.get(), threads, multiply);
       });
     }
     return owned<Vector>(std::move(out), {static_cast<std::size_t>(columns_)});
@@ -257,7 +287,8 @@ class Rows {
     return owned<Vector>(std::move(out), {static_cast<std::size_t>(columns_)});
   }
 
-  // X' C X, all of it. Only entries on or below the diagonal are added up; the rest is their mirror image.
+  // X' C X, all of it. Only entries on or below the diagonal are added up; the rest is their mirror image. Needs rows
+  // whose columns rise (scipy's canonical format).
   Matrix curvature_matrix(const Input& curvature, int threads) const {
     expect_length(curvature.size(), rows_, "curvature");
     const std::int64_t p = columns_, cells = p * p;
@@ -328,15 +359,15 @@ class Rows {
     });
   }
 
-  // row(chunk, i, pairs) for every row; pairs[2 j] is in_j and pairs[2 j + 1] what row adds to, summed into `out`.
-  // Side by side, the dot product of a row fetches the cache lines that its scatter then writes.
+  // rows(chunk, first, last, pairs) for every chunk; pairs[2 j] is in_j and pairs[2 j + 1] what the rows add to, summed
+  // into `out`. Side by side, the dot product of a row fetches the cache lines that its scatter then writes.
   template <class F>
-  void gather_and_scatter(const Input& in, double* out, int threads, const F& row) const {
+  void gather_and_scatter(const Input& in, double* out, int threads, const F& rows) const {
     Accumulators<2> parts(chunks(), columns_);
     parallel(chunks(), useful(threads), [&](std::int64_t chunk) {
       double* pairs = parts.of(chunk);
       for (std::int64_t j = 0; j < columns_; ++j) pairs[2 * j] = in.data()[j];
-      for (std::int64_t i = bound_[chunk]; i < bound_[chunk + 1]; ++i) row(chunk, i, pairs);
+      rows(chunk, bound_[chunk], bound_[chunk + 1], pairs);
     });
     parts.sum_into(out, useful(threads));
   }
@@ -345,10 +376,8 @@ class Rows {
   void add_outer(const T* value, std::int64_t i, double c, double* out) const {
     for (std::int64_t a = start_[i]; a < start_[i + 1]; ++a) {
       const double scaled = c * value[a];
-      const std::int32_t row = column_[a];
-      double* line = out + row * columns_;
-      for (std::int64_t b = start_[i]; b < start_[i + 1]; ++b)
-        if (column_[b] <= row) line[column_[b]] += scaled * value[b];
+      double* line = out + column_[a] * columns_;
+      for (std::int64_t b = start_[i]; b <= a; ++b) line[column_[b]] += scaled * value[b];
     }
   }
 
@@ -362,9 +391,12 @@ class Rows {
     if (start_[0] != 0 || start_[rows_] != entries_)
       throw std::invalid_argument("indptr: expected to run from 0 to the number of entries, " +
                                   std::to_string(entries_));
-    for (std::int64_t i = 0; i < rows_; ++i)
+    for (std::int64_t i = 0; i < rows_; ++i) {
       if (start_[i] > start_[i + 1])
         throw std::invalid_argument("indptr: expected never to decrease, but it does after row " + std::to_string(i));
+      const auto count = static_cast<double>(start_[i + 1] - start_[i]);
+      outer_products_ += count * count;
+    }
   }
 
   // Chunks of about equal work; fewer than eight where the accumulators would outweigh the matrix.
@@ -417,18 +449,23 @@ class Rows {
   const std::int32_t* column_ = nullptr;
   bool single_ = false;
   std::int64_t rows_ = 0, columns_ = 0, entries_ = 0;
+  double outer_products_ = 0.0;
   std::vector<std::int64_t> bound_;
 };
 
 }  // namespace
 
 NB_MODULE(_rows, m) {
+  // At exit the interpreter may drop a module before those who still refer to its functions: no leak, though nanobind
+  // would report one to the user.
+  nb::set_leak_warnings(false);
   nb::class_<Rows>(m, "Rows")
       .def(nb::init<Starts, Indices, Values, std::int64_t>(), "indptr"_a.noconvert(), "indices"_a.noconvert(),
            "values"_a.noconvert(), "columns"_a)
       .def_prop_ro("rows", &Rows::rows)
       .def_prop_ro("columns", &Rows::columns)
       .def_prop_ro("entries", &Rows::entries)
+      .def_prop_ro("outer_products", &Rows::outer_products)
       .def("margins", &Rows::margins, "coefficients"_a, "offset"_a, nb::kw_only(), "threads"_a = 1)
       .def("loss", &Rows::loss, "coefficients"_a, "offset"_a, "y"_a, "weight"_a, "outcome"_a, nb::kw_only(),
            "threads"_a = 1)

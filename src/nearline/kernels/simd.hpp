@@ -1,4 +1,4 @@
-// Vectors of doubles as wide as the instruction set this file is compiled for, and exp on them.
+// Vectors of doubles as wide as the instruction set this file is compiled for; exp and log1p on them.
 //
 // Compiled once per instruction set (see CMakeLists.txt); everything lives in a namespace of that name, so
 // that the linker never mixes code of two sets.
@@ -81,6 +81,16 @@ inline Vec exp(Vec x) {
   Vec result;
   std::memcpy(&result, &bits, sizeof result);
   return result;
+}
+
+// log(1 + x) for x in [0, 1], as 2 artanh(s) with s = x / (2 + x) <= 1/3, by its series up to s^33 (remainder under
+// 1e-17 of the sum). Small x lose nothing.
+inline Vec log1p(Vec x) {
+  const Vec s = x / (2.0 + x), square = s * s;
+  Vec p = splat(1.0 / 33.0);
+  NEARLINE_UNROLL
+  for (int k = 31; k > 0; k -= 2) p = p * square + 1.0 / k;
+  return 2.0 * s * p;
 }
 
 inline Vec absolute(Vec x) { return x < 0.0 ? -x : x; }

@@ -349,6 +349,9 @@ void restore(Vocabulary& self, const std::vector<Column>& parts) {
 }  // namespace
 
 NB_MODULE(_vocabulary, m) {
+  // At exit the interpreter may drop a module before those who still refer to its functions: no leak, though nanobind
+  // would report one to the user.
+  nb::set_leak_warnings(false);
   nb::class_<Vocabulary>(m, "Vocabulary")
       .def(nb::init<size_t>(), "parts"_a = 2)
       .def_prop_ro("parts", &Vocabulary::parts)

@@ -184,7 +184,7 @@ def load_model(folder: Path) -> tuple[GameModel, dict[str, Any]]:
     folder = Path(folder)
     description = _read_description(folder)
     try:
-        fixed = pq.read_table(folder / "fixed.parquet")
+        fixed = _read_table(folder / "fixed.parquet")
         coefficients = _numbers(fixed, "coefficient")
         precision = _numbers(fixed, "precision") if "precision" in fixed.column_names else None
         registry = ColumnRegistry.from_table(fixed.select(list(_KEYS)))
@@ -225,8 +225,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 
 def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomEffect:
-    columns = pq.read_table(folder / f"effect-{number}-columns.parquet")
-    entities = pq.read_table(folder / f"effect-{number}-entities.parquet")
+    columns = _read_table(folder / f"effect-{number}-columns.parquet")
+    entities = _read_table(folder / f"effect-{number}-entities.parquet")
     full = entry["precision"] == "full"
     mean = _numbers(columns, "prior_mean")
     stored = _one_chunk(columns, "prior_precision")
@@ -254,6 +254,12 @@ def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomE
         _one_chunk(entities, "entity").cast(pa.string()),
         np.array(_one_chunk(entities, "rows"), dtype=np.int64),
     )
+
+
+def _read_table(path: Path) -> pa.Table:
+    """One file; `pq.read_table`, which reads whole data sets, would load pandas where it is installed."""
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _require(condition: bool, expected: str) -> None:

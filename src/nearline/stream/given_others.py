@@ -48,6 +48,17 @@ class Observed:
     time_ms: Ints
     own: Floats | None = None
 
+    def at(self, rows: Ints) -> "Observed":
+        """The rows at these places, in that order."""
+        return Observed(
+            self.y[rows],
+            self.weight[rows],
+            self.offset[rows],
+            self.variance[rows],
+            self.time_ms[rows],
+            None if self.own is None else self.own[rows],
+        )
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,13 +16,14 @@ WHOLE_COLUMNS = 64
 class KnownTable:
     """What is known of entities 0, 1, 2, ...; those never put are known by the prior alone.
 
-    Up to `WHOLE_COLUMNS` columns the blocks are whole, beyond that each holds the columns its rows touched.
+    `whole` : whether every block holds every column, which is faster, or only the columns its rows touched, as is best
+        for many columns; by default the former up to `WHOLE_COLUMNS` columns.
     """
 
-    def __init__(self, columns: int, *, full: bool) -> None:
+    def __init__(self, columns: int, *, full: bool, whole: bool | None = None) -> None:
         self._columns, self._full = columns, full
         self._as_of_ms = np.full(0, NEVER, dtype=np.int64)
-        self._whole = columns <= WHOLE_COLUMNS
+        self._whole = columns <= WHOLE_COLUMNS if whole is None else whole
         size = columns * (columns + 1) // 2 if full else columns
         self._shift, self._precision = np.zeros((0, columns)), np.zeros((0, size))
         self._column = np.arange(columns, dtype=np.int32)
@@ -55,15 +56,19 @@ class KnownTable:
             self._shift[entity] = evidence.mean.reshape(len(entity), self._columns)
             self._precision[entity] = evidence.precision.reshape(len(entity), self._precision.shape[1])
             return
-        packed_start = evidence.packed_start if evidence.packed_start is not None else evidence.start
-        for place, e in enumerate(entity.tolist()):
-            here = slice(int(evidence.start[place]), int(evidence.start[place + 1]))
-            packed = slice(int(packed_start[place]), int(packed_start[place + 1]))
-            self._ragged[e] = (evidence.columns_of(place), evidence.mean[here], evidence.precision[packed])
+        column = evidence.column
+        if column is None:
+            column = np.tile(self._column, len(entity))
+        start = evidence.start.tolist()
+        packed = start if evidence.packed_start is None else evidence.packed_start.tolist()
+        shift, precision, ragged = evidence.mean, evidence.precision, self._ragged
+        for e, i, j, p, q in zip(entity.tolist(), start, start[1:], packed, packed[1:], strict=False):
+            ragged[e] = column[i:j], shift[i:j], precision[p:q]
 
     def _take_ragged(self, entity: Ints) -> Blocks:
         parts = [self._ragged.get(e, self._nothing) for e in entity.tolist()]
-        start = np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])]).astype(np.int64)
+        start = np.zeros(len(parts) + 1, dtype=np.int64)
+        np.cumsum([len(part[0]) for part in parts], out=start[1:])
         column, shift, precision = (np.concatenate([part[i] for part in parts]) for i in range(3))
         packed_start = packed_starts(start) if self._full else None
         return Blocks(start, shift, precision, column, packed_start, self._full)

@@ -1,0 +1,269 @@
+"""Rows of one effect in one partition -> records: each entity's mini-batches learned in turn, thousands at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import msgspec
+import numpy as np
+
+from nearline.arrays import Bools, Floats, Ints
+from nearline.events.dead_letters import DeadLetter
+from nearline.events.partition import partitions_of
+from nearline.model.effects import RandomEffect, design
+from nearline.posterior import outcomes
+from nearline.posterior.blocks import FeatureRows
+from nearline.posterior.update import Status
+from nearline.store.seam import Writing
+from nearline.stream.chunks import Chunk, ChunkReader, entity_names
+from nearline.stream.effect_rows import EffectRows
+from nearline.stream.given_others import Observed
+from nearline.stream.joined import decode_rows
+from nearline.stream.minibatch import DueRows, MiniBatches, MiniBatchSettings, Resume, expected_gain
+from nearline.stream.take_back import take_back
+from nearline.stream.update import Rule, learn, score
+from nearline.stream.working_records import WorkingRecords
+
+NOT_LEARNED = "a number is not finite, or the label is not one of its outcome"
+
+
+@final
+class LearnCounts(msgspec.Struct, frozen=True):
+    """What became of the rows of a partition; a row counts once for every effect whose entity the partition owns.
+
+    ``rows = learned + taken_back + set_aside + waiting``, always.
+
+    Attributes
+    ----------
+    rows : rows received.
+    learned : rows that went into the evidence of their entity.
+    taken_back : corrections that took a row out of it.
+    set_aside : rows that could not be learned or taken back; each is a dead letter with its reason.
+    waiting : rows whose mini-batch is not due yet.
+    batches : mini-batches learned.
+    """
+
+    rows: int = 0
+    learned: int = 0
+    taken_back: int = 0
+    set_aside: int = 0
+    waiting: int = 0
+    batches: int = 0
+
+    def plus(self, other: "LearnCounts") -> "LearnCounts":
+        """Both together."""
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return LearnCounts(*(a + b for a, b in pairs))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrived:
+    """Rows of a partition as they come out of the row log.
+
+    position, time_ms : int64[n], positions that follow one another, and event times.
+    rows : their bytes.
+    learned_to : rows up to this position were taken before, and come again because some of them wait.
+    """
+
+    position: Ints
+    time_ms: Ints
+    rows: Sequence[bytes]
+    learned_to: int
+
+
+@final
+class EffectLearner:
+    """Learns one effect's rows of one partition; holds the rows that wait for their mini-batch.
+
+    Parameters
+    ----------
+    effect : its columns and prior. rule : how it learns.
+    reader : reads rows that waited.
+    settings : when rows are due. resume : where its waiting rows begin.
+    partition, partitions : which entities are learned here.
+    threads : of the kernels.
+    """
+
+    def __init__(
+        self,
+        effect: RandomEffect,
+        rule: Rule,
+        reader: ChunkReader,
+        settings: MiniBatchSettings,
+        resume: Resume,
+        partition: int,
+        partitions: int,
+        threads: int = 1,
+    ) -> None:
+        self._effect, self._rule, self._reader, self._threads = effect, rule, reader, threads
+        self._partition, self._partitions = partition, partitions
+        self._batches = MiniBatches(settings, resume)
+        self._begins_after = resume.position
+        self._waiting: dict[int, bytes] = {}
+        self._now: _View | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the effect."""
+        return self._effect.name
+
+    def __len__(self) -> int:
+        """How many rows wait."""
+        return len(self._batches)
+
+    @property
+    def resume(self) -> tuple[int, int]:
+        """The position, and event time, after which all rows are that wait."""
+        resume = self._batches.resume
+        return resume.position, resume.clock_ms
+
+    def step(self, txn: Writing, arrived: Arrived, chunk: Chunk) -> tuple[LearnCounts, list[DeadLetter]]:
+        """Learn what the rows that arrived make due; `chunk` are the examples among them."""
+        records = WorkingRecords(
+            txn, self._effect.name, len(self._effect.prior.mean), full=self._effect.is_full
+        )
+        entities, received = self._owned(arrived, chunk, records)
+        fresh = arrived.position > self._begins_after
+        counts, dead = LearnCounts(rows=received), list[DeadLetter]()
+        for due in self._batches.push(
+            arrived.position[fresh],
+            arrived.time_ms[fresh],
+            [entities[i] for i in np.flatnonzero(fresh).tolist()],
+            gain=lambda asked: self._gain(asked, chunk, records),
+        ):
+            view, place = self._view(due.position, chunk)
+            fate = self._learn(due, view, place, records)
+            counts = counts.plus(fate.counts(len(due.entities)))
+            dead += self._dead(due, fate, view, place)
+            for position in due.position.tolist():
+                del self._waiting[position]
+        records.write()
+        return counts, dead
+
+    def _owned(self, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> tuple[list[str | None], int]:
+        """The entity to learn each row that arrived, None for rows of others; and how many of these rows are new.
+
+        Rows that come again because some of them waited have None where their entity has learned them.
+        """
+        column = chunk.examples.entities[self._effect.kind]
+        names = entity_names(chunk, self._effect.kind)
+        is_mine = partitions_of(self._effect.name, names, self._partitions) == self._partition
+        mine = np.flatnonzero(np.append(is_mine, False)[column.codes])
+        position = chunk.position[mine]
+        again = position <= arrived.learned_to
+        wanted = ~again
+        if again.any():
+            learned_to = records.positions([names[code] for code in column.codes[mine[again]].tolist()])
+            wanted[again] = (position[again] > learned_to) & (position[again] > self._begins_after)
+        entities: list[str | None] = [None] * len(arrived.rows)
+        places = (position - arrived.position[0])[wanted].tolist()
+        for place, code in zip(places, column.codes[mine[wanted]].tolist(), strict=True):
+            entities[place] = names[code]
+            self._waiting[int(arrived.position[place])] = arrived.rows[place]
+        return entities, int(np.count_nonzero(~again))
+
+    def _view(self, position: Ints, chunk: Chunk) -> tuple["_View", Ints]:
+        """The rows at these positions, and their places in it: of the chunk, or of those that waited too."""
+        if len(chunk.position) and chunk.position[0] <= position.min():
+            if self._now is None or self._now.chunk is not chunk:
+                self._now = _View(chunk, self._effect)
+            return self._now, np.searchsorted(chunk.position, position)
+        order = np.argsort(position)
+        rows = decode_rows([self._waiting[at] for at in position[order].tolist()])
+        waited, _ = self._reader.read(position[order], rows)
+        return _View(waited, self._effect), np.argsort(order)
+
+    def _gain(self, position: Ints, chunk: Chunk, records: WorkingRecords) -> Floats:
+        """What rows would teach by what is known of their entities now, float64[n], in nats."""
+        view, place = self._view(position, chunk)
+        codes = view.chunk.examples.entities[self._effect.kind].codes[place]
+        names = entity_names(view.chunk, self._effect.kind)
+        numbers = records.numbers([names[code] for code in codes.tolist()])
+        rows = view.rows(place, np.arange(len(place) + 1, dtype=np.int64))
+        observed = view.at(place)
+        mean, variance = score(
+            records.known(numbers), rows, self._rule, observed.time_ms, threads=self._threads
+        )
+        curvature = outcomes.curvature(self._rule.outcome, observed.offset + mean) / self._rule.noise_variance
+        return expected_gain(variance, curvature, observed.weight)
+
+    def _learn(self, due: DueRows, view: "_View", place: Ints, records: WorkingRecords) -> "_Fate":
+        """Learn a mini-batch of each entity: what is new first, then what it takes back."""
+        numbers = records.numbers(due.entities)
+        known = records.known(numbers)
+        learned = np.ones(len(place), dtype=np.bool_)
+        status = np.zeros(len(place), dtype=np.int64)
+        group = np.repeat(np.arange(len(numbers)), np.diff(due.start))
+        takes_back = view.chunk.takes_back[place]
+        more_rows = np.zeros(len(numbers), dtype=np.int64)
+        for is_back in (False, True):
+            some = np.flatnonzero(takes_back == is_back)
+            if len(some) == 0:
+                continue
+            start = np.zeros(len(numbers) + 1, dtype=np.int64)
+            np.cumsum(np.bincount(group[some], minlength=len(numbers)), out=start[1:])
+            rows, observed = view.rows(place[some], start), view.at(place[some])
+            if is_back:
+                done = take_back(known, rows, observed, self._rule)
+            else:
+                done = learn(known, rows, observed, self._rule, threads=self._threads)
+            known = done.known
+            status[some] = done.report.status[group[some]]
+            learned[some] = (done.report.row_learned != 0) & (status[some] == Status.LEARNED)
+            sign = -1 if is_back else 1
+            more_rows += sign * np.bincount(group[some][learned[some]], minlength=len(numbers))
+        records.put(numbers, known, due.position[due.start[1:] - 1], more_rows)
+        return _Fate(learned, status, takes_back)
+
+    def _dead(self, due: DueRows, fate: "_Fate", view: "_View", place: Ints) -> list[DeadLetter]:
+        """A letter for each row that was set aside."""
+        letters = []
+        for i in np.flatnonzero(~fate.learned).tolist():
+            status, position = Status(int(fate.status[i])), int(due.position[i])
+            why = NOT_LEARNED if status is Status.LEARNED else status.name.lower().replace("_", " ")
+            time_ms = int(view.observed.time_ms[place[i]])
+            reason = f"{self._effect.name}: {why}"
+            letters.append(DeadLetter(position, reason, self._waiting[position], time_ms))
+        return letters
+
+
+@final
+class _View:
+    """A chunk as one effect meets it."""
+
+    def __init__(self, chunk: Chunk, effect: RandomEffect) -> None:
+        self.chunk = chunk
+        self.observed = chunk.observed(effect.name)
+        matrix = design(effect.registry, effect.bags, chunk.examples, grow=False)
+        self._rows = EffectRows(matrix, np.zeros(len(chunk.position), dtype=np.int64))
+
+    def rows(self, place: Ints, start: Ints) -> FeatureRows:
+        """The rows at these places, grouped as `start` says."""
+        return replace(self._rows.at(place).rows, row_start=start, row=None)
+
+    def at(self, place: Ints) -> Observed:
+        """What was observed in the rows at these places."""
+        return self.observed.at(place)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fate:
+    """How the rows of mini-batches fared, in their order.
+
+    learned : bool[n]. status : int64[n], of the row's mini-batch. takes_back : bool[n].
+    """
+
+    learned: Bools
+    status: Ints
+    takes_back: Bools
+
+    def counts(self, batches: int) -> LearnCounts:
+        """The same as counts."""
+        return LearnCounts(
+            learned=int(np.count_nonzero(self.learned & ~self.takes_back)),
+            taken_back=int(np.count_nonzero(self.learned & self.takes_back)),
+            set_aside=int(np.count_nonzero(~self.learned)),
+            batches=batches,
+        )

@@ -1,0 +1,524 @@
+"""Events in the order of the log -> labelled examples: each impression with the feedback that counts.
+
+Event time is the latest time seen minus the allowed lateness, the watermark. It moves with every event, never with a
+clock or with how much is read at once. Before an event is looked at, everything due by then is done, in the order of
+time and id. So the same log gives the same examples in the same order however it is cut, and, with
+``learn_at="close"``, whatever the order of arrival within the allowed lateness.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import TypeAlias, final
+from zlib import crc32
+
+import msgspec
+
+from nearline.errors import ConfigError, DataError
+from nearline.events.dead_letters import DeadLetter
+from nearline.events.impression import MAX_NAME_BYTES, MAX_TIME_MS, Event, Feedback, Impression
+from nearline.events.wire import EventHead, ImpressionHead
+from nearline.stream.join_settings import JoinSettings
+from nearline.stream.join_state import (
+    Answer,
+    Changes,
+    Due,
+    Held,
+    JoinState,
+    Late,
+    Orphan,
+    Payload,
+    Progress,
+    Shown,
+    Turn,
+    due_late,
+    due_orphan,
+)
+from nearline.stream.joined import JoinCounts, Joined, JoinedExample, Kind
+
+Showing: TypeAlias = Impression | ImpressionHead
+"""An impression; its features and contributions are not looked at, so they need not be decoded."""
+Heard: TypeAlias = Event | EventHead
+Route: TypeAlias = Callable[[Showing], tuple[int, ...]]
+"""An impression to the partitions it goes to, ascending."""
+
+_CLOSE, _FORGET, _LEARN = Turn.CLOSE, Turn.FORGET, Kind.LEARN
+
+NO_IMPRESSION = "its impression did not come in time, or is forgotten"
+NO_TIME = "time_ms: expected milliseconds since 1970, before the year 10000"
+NO_ID = f"id of the impression: expected 1 to {MAX_NAME_BYTES} bytes of UTF-8"
+NO_NUMBER = "label, weight: expected finite numbers, the weight 0 or more"
+TOO_EARLY = "it is older than its impression by more than the attribution window"
+
+
+def route_by_entity(effects: Mapping[str, str], partitions: int) -> Route:
+    """Return what sends an impression to each partition that owns one of its entities.
+
+    `effects`: random effect to its kind of entity. An impression without any of them goes to no partition.
+    """
+    owners_of = tuple((_owner_of(effect, partitions), kind) for effect, kind in effects.items())
+    if partitions == 1:
+        kinds = frozenset(effects.values())
+        return lambda impression: () if kinds.isdisjoint(impression.entities) else (0,)
+
+    def route(impression: Showing) -> tuple[int, ...]:
+        entities = impression.entities
+        owners = {owner_of(entities[kind]) for owner_of, kind in owners_of if kind in entities}
+        return tuple(owners) if len(owners) < 2 else tuple(sorted(owners))
+
+    return route
+
+
+def _owner_of(effect: str, partitions: int) -> Callable[[str], int]:
+    """`partition_of` for one effect: the sum over its name is made once."""
+    begun = crc32(f"{effect}\0".encode())
+
+    def owner_of(entity: str) -> int:
+        return crc32(entity.encode(), begun) % partitions
+
+    return owner_of
+
+
+@final
+class Join:
+    """Joins impressions with their feedback.
+
+    Parameters
+    ----------
+    settings : the choices.
+    route : which partitions an impression goes to.
+    partitions : how many there are: all of them get the ticks.
+    """
+
+    def __init__(self, settings: JoinSettings, route: Route, partitions: int = 1) -> None:
+        self.settings = settings
+        self._route = route
+        self._all = tuple(range(partitions))
+        self._written = msgspec.json.encode(settings).decode()
+
+    def push(
+        self, first: int, records: Sequence[bytes], events: Sequence[Heard | DataError], state: JoinState
+    ) -> Joined:
+        """Return what comes of the events at positions first, first + 1, ... of the log, and save the new state.
+
+        Parameters
+        ----------
+        records, events : what the log gave, and the same decoded; an error stands for a record that cannot be read.
+        state : what was remembered; events at positions it contains are passed over.
+
+        Raises
+        ------
+        DataError
+            Positions are missing between the state and `first`.
+        ConfigError
+            The state was made with other settings.
+        """
+        progress = state.progress()
+        if progress.settings not in ("", self._written):
+            raise ConfigError(
+                f"join: expected the settings that its state was made with, {progress.settings}, got {self._written}; "
+                "put them back, or join the log anew into an empty folder"
+            )
+        if progress.position and first > progress.position + 1:
+            raise DataError(f"join: expected position {progress.position + 1} of the log, got {first}")
+        known = max(0, progress.position + 1 - first) if progress.position else 0
+        if known:
+            first, records, events = first + known, records[known:], events[known:]
+        if not len(records):
+            return Joined([], [], progress.counts)
+        run = _Run(self.settings, self._route, self._all, state, progress, events)
+        run.take(first, records, events)
+        state.save(run.changes(first + len(records) - 1, self._written))
+        return Joined(run.examples, run.dead, run.counts())
+
+
+@final
+class _Run:
+    """One run of events: what they need of the state, and what they change."""
+
+    def __init__(
+        self,
+        settings: JoinSettings,
+        route: Route,
+        everywhere: tuple[int, ...],
+        state: JoinState,
+        progress: Progress,
+        events: Sequence[Heard | DataError],
+    ) -> None:
+        self._settings, self._route, self._all = settings, route, everywhere
+        self._wins = _WINS[settings.policy]
+        self._at_once = settings.learn_at == "feedback"
+        self._zero = settings.without_feedback == "zero"
+        self._kept_ms, self._corrects = settings.kept_ms, settings.correct_within_ms > 0
+        self._before = progress.counts
+        self.high = progress.high_ms
+        self.watermark = self.high - settings.allowed_lateness_ms
+        self._tick = progress.tick
+        ids, latest = _ids_and_latest(events, self.high)
+        self._end = latest - settings.allowed_lateness_ms
+        self._due = state.due(max(self.watermark, 0), max(self._end, 0), settings.kept_ms)
+        self._next = 0
+        ids.update([item[2] for item in self._due if item[3] is not None])
+        self._held: dict[str, Held] = state.get_many(ids)
+        self._fresh: list[Due] = []
+        self._shown: dict[str, Shown] = {}
+        self._answered: dict[str, Shown] = {}
+        self._forgotten: dict[str, int] = {}
+        self._late: dict[int, Late] = {}
+        self._applied: list[Late] = []
+        self._orphans: dict[int, Orphan] = {}
+        self._settled: list[Orphan] = []
+        self._touched: set[str] = set()
+        self.examples: list[JoinedExample] = []
+        self.dead: list[DeadLetter] = []
+        self._received = self._learned = self._duplicate = self._too_late = self._unanswered = 0
+        self._waiting = self._corrected = 0
+
+    def take(self, first: int, records: Sequence[bytes], events: Sequence[Heard | DataError]) -> None:
+        """Take the events one after the other."""
+        lateness, held = self._settings.allowed_lateness_ms, self._held
+        next_ms = self._next_due()
+        for position, event in enumerate(events, first):
+            kind = type(event)
+            if kind is DataError:
+                self._refuse(position, str(event), records[position - first])
+                continue
+            time_ms: int = event.time_ms  # type: ignore[union-attr]
+            if not 0 <= time_ms < MAX_TIME_MS:
+                self._refuse(position, NO_TIME, records[position - first])
+                continue
+            if time_ms > self.high:
+                self.high = time_ms
+                self.watermark = watermark = time_ms - lateness
+                if next_ms < watermark:
+                    self._do_what_is_due()
+                    next_ms = self._next_due()
+                if self._settings.tick_ms is not None:
+                    self._say_time(self._settings.tick_ms)
+            if kind is ImpressionHead or kind is Impression:
+                self._take_impression(event, position, records[position - first], held)  # type: ignore[arg-type]
+            elif kind is Feedback:
+                self._take_feedback(event, position, records[position - first], held)  # type: ignore[arg-type]
+            if self._fresh and self._fresh[0][0] < next_ms:
+                next_ms = self._fresh[0][0]
+
+    def _refuse(self, position: int, reason: str, record: bytes) -> None:
+        self._received += 1
+        self.dead.append(DeadLetter(position, reason, record, self.high))
+
+    def _say_time(self, tick_ms: int) -> None:
+        tick = self.watermark // tick_ms
+        if tick > self._tick:
+            self._tick = tick
+            self.examples.append(JoinedExample(b"", 0.0, 0.0, tick * tick_ms, Kind.TICK, self._all))
+
+    # What is due
+
+    def _next_due(self) -> float:
+        listed = self._due[self._next][0] if self._next < len(self._due) else math.inf
+        return min(listed, self._fresh[0][0]) if self._fresh else listed
+
+    def _do_what_is_due(self) -> None:
+        """Do everything with a time before the watermark: what the state had and what this run added, in order."""
+        due, fresh, watermark = self._due, self._fresh, self.watermark
+        place, count = self._next, len(due)
+        while True:
+            if place < count and due[place][0] < watermark:
+                if fresh and fresh[0] < due[place]:
+                    item = heappop(fresh)
+                else:
+                    item = due[place]
+                    place += 1
+            elif fresh and fresh[0][0] < watermark:
+                item = heappop(fresh)
+            else:
+                break
+            time_ms, turn, name, _, payload = item
+            if turn is _CLOSE:
+                self._close(payload)  # type: ignore[arg-type]
+            elif turn is _FORGET:
+                self._forget(name, time_ms - self._kept_ms, payload is True)
+            else:
+                self._do_feedback(name, payload)
+        self._next = place
+
+    def _do_feedback(self, name: str, payload: Payload) -> None:
+        """Feedback from after the close counts now, or feedback without impression is given up."""
+        if type(payload) is Late:
+            if self._late.pop(payload.position, None) is None:
+                self._applied.append(payload)
+            shown = self._held[name]
+            assert type(shown) is Shown  # noqa: S101 - kept at least as long as it can be corrected
+            self._waiting -= 1
+            self._correct(shown, payload.answer)
+        elif type(payload) is Orphan and not payload.is_settled:
+            waiting = self._held[name]
+            assert type(waiting) is list  # noqa: S101 - it would be settled
+            mine = next(orphan for orphan in waiting if orphan.position == payload.position)
+            waiting.remove(mine)
+            if not waiting:
+                del self._held[name]
+            self._settle(mine)
+            self.dead.append(DeadLetter(mine.position, NO_IMPRESSION, mine.record, self.high))
+
+    def _close(self, shown: Shown) -> None:
+        answer = shown.answer
+        if answer is None:
+            if self._zero:
+                self._learn(shown, 0.0, shown.weight, shown.close_ms)
+                self._learned += 1
+                self._waiting -= 1
+            elif not self._settings.correct_within_ms:
+                self._unanswered += 1
+                self._waiting -= 1
+        elif not self._at_once:
+            self._learn(shown, answer[2], shown.weight * answer[3], shown.close_ms)
+            self._learned += 2
+            self._waiting -= 2
+
+    def _forget(self, name: str, close_ms: int, has_answer: bool) -> None:
+        shown = self._held.get(name)
+        if type(shown) is Shown and shown.close_ms == close_ms:
+            has_answer = shown.answer is not None
+            del self._held[name]
+        self._answered.pop(name, None)
+        if self._shown.pop(name, None) is None:
+            self._forgotten[name] = close_ms
+        if self._corrects and not self._zero and not has_answer:
+            self._unanswered += 1
+            self._waiting -= 1
+
+    # Events
+
+    def _take_impression(self, event: Showing, position: int, record: bytes, held: dict[str, Held]) -> None:
+        name, settings = event.id, self._settings
+        if not _is_name(name):
+            return self._refuse(position, NO_ID, record)
+        self._received += 1
+        before = held.get(name)
+        if type(before) is Shown:
+            self._duplicate += 1
+            return None
+        close_ms = event.resolves_ms
+        if close_ms is None:
+            close_ms = event.time_ms + settings.window_ms
+        elif close_ms < event.time_ms:
+            close_ms = event.time_ms
+        if close_ms < self.watermark:
+            self._too_late += 1
+            return None
+        shown = Shown(close_ms, name, event.time_ms, event.weight, self._route(event), record)
+        held[name] = self._shown[name] = shown
+        self._waiting += 1
+        if close_ms < self._end:
+            heappush(self._fresh, (close_ms, _CLOSE, name, None, shown))
+            if close_ms + self._kept_ms < self._end:
+                heappush(self._fresh, (close_ms + self._kept_ms, _FORGET, name, None, False))
+        if before is not None:
+            for orphan in sorted(before, key=_answer_of):
+                self._settle(orphan)
+                self._answer(shown, orphan.answer, orphan.position, orphan.record)
+        return None
+
+    def _take_feedback(self, event: Feedback, position: int, record: bytes, held: dict[str, Held]) -> None:
+        label, weight = event.label, event.weight
+        # A number minus itself is 0 unless it is infinite or none.
+        if label - label != 0.0 or weight - weight != 0.0 or weight < 0.0:
+            return self._refuse(position, NO_NUMBER, record)
+        name = event.impression
+        answer: Answer = (event.time_ms, event.id or "", label, weight)
+        shown = held.get(name)
+        if type(shown) is Shown:
+            self._received += 1
+            return self._answer(shown, answer, position, record)
+        if not _is_name(name):
+            return self._refuse(position, NO_ID, record)
+        return self._wait_for_impression(name, answer, position, record, shown)
+
+    def _wait_for_impression(
+        self, name: str, answer: Answer, position: int, record: bytes, others: list[Orphan] | None
+    ) -> None:
+        due_ms = answer[0] + self._settings.window_ms
+        if due_ms < self.watermark:
+            return self._refuse(position, NO_IMPRESSION, record)
+        self._received += 1
+        self._waiting += 1
+        orphan = self._orphans[position] = Orphan(due_ms, name, position, answer, record)
+        self._touched.add(name)
+        if others is None:
+            self._held[name] = [orphan]
+        else:
+            others.append(orphan)
+        if due_ms < self._end:
+            heappush(self._fresh, due_orphan(orphan))
+        return None
+
+    def _settle(self, orphan: Orphan) -> None:
+        """A feedback no longer waits for its impression."""
+        self._waiting -= 1
+        orphan.is_settled = True
+        self._touched.add(orphan.impression)
+        if self._orphans.pop(orphan.position, None) is None:
+            self._settled.append(orphan)
+
+    def _answer(self, shown: Shown, answer: Answer, position: int, record: bytes) -> None:
+        """Take feedback for an impression that is known."""
+        time_ms, close_ms = answer[0], shown.close_ms
+        if time_ms > close_ms + self._kept_ms:
+            # Whether the impression is still remembered here depends on the order of arrival: do not let it matter.
+            self.dead.append(DeadLetter(position, NO_IMPRESSION, record, self.high))
+        elif time_ms > close_ms:
+            self._answer_late(shown, answer, position)
+        elif close_ms < self.watermark:
+            if close_ms + self._settings.correct_within_ms < self.watermark:
+                self._too_late += 1
+            else:
+                self._correct(shown, answer)
+        elif time_ms < shown.time_ms - self._settings.window_ms:
+            self.dead.append(DeadLetter(position, TOO_EARLY, record, self.high))
+        elif shown.answer is None:
+            shown.answer = answer
+            self._answered[shown.id] = shown
+            if self._at_once:
+                self._learn(shown, answer[2], shown.weight * answer[3], time_ms)
+                self._learned += 2
+                self._waiting -= 1
+            else:
+                self._waiting += 1
+        elif self._at_once:
+            self._correct(shown, answer)
+        else:
+            if self._wins(answer, shown.answer):
+                shown.answer = answer
+                self._answered[shown.id] = shown
+            self._duplicate += 1
+
+    def _answer_late(self, shown: Shown, answer: Answer, position: int) -> None:
+        """Feedback from after the close counts at its own time, so that the order of arrival does not matter."""
+        last_ms = shown.close_ms + self._settings.correct_within_ms
+        if answer[0] > last_ms or last_ms < self.watermark:
+            self._too_late += 1
+        elif answer[0] < self.watermark:
+            self._correct(shown, answer)
+        else:
+            late = self._late[position] = Late(shown.id, position, answer)
+            self._waiting += 1
+            if answer[0] < self._end:
+                heappush(self._fresh, due_late(late))
+
+    def _correct(self, shown: Shown, answer: Answer) -> None:
+        """Replace what an impression was learned with, if the policy prefers this feedback and it says otherwise."""
+        old, weight = shown.answer, shown.weight
+        if old is not None and (answer == old or (answer[1] and answer[1] == old[1])):
+            self._duplicate += 1
+            return
+        if old is not None and not self._wins(answer, old):
+            self._overruled(shown)
+            return
+        shown.answer = answer
+        self._answered[shown.id] = shown
+        if old is None and not self._zero:
+            self._learn(shown, answer[2], weight * answer[3], answer[0])
+            self._learned += 2
+            self._waiting -= 1
+            return
+        label, times = (0.0, 1.0) if old is None else old[2:]
+        if (label, times) == answer[2:]:
+            self._overruled(shown)
+            return
+        self._take_back(shown, label, weight * times, answer[0])
+        self._learn(shown, answer[2], weight * answer[3], answer[0])
+        self._learned += 1
+        self._corrected += 1
+
+    def _overruled(self, shown: Shown) -> None:
+        if shown.close_ms < self.watermark:
+            self._too_late += 1
+        else:
+            self._duplicate += 1
+
+    # What comes of it
+
+    def _learn(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
+        self.examples.append(JoinedExample(shown.record, label, weight, time_ms, _LEARN, shown.partitions))
+
+    def _take_back(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
+        self.examples.append(
+            JoinedExample(shown.record, label, weight, time_ms, Kind.TAKE_BACK, shown.partitions)
+        )
+
+    def counts(self) -> JoinCounts:
+        """All counts, those from before included."""
+        before = self._before
+        return JoinCounts(
+            received=before.received + self._received,
+            learned=before.learned + self._learned,
+            duplicate=before.duplicate + self._duplicate,
+            late=before.late + self._too_late,
+            dead=before.dead + len(self.dead),
+            unanswered=before.unanswered + self._unanswered,
+            waiting=before.waiting + self._waiting,
+            corrected=before.corrected + self._corrected,
+        )
+
+    def changes(self, position: int, settings: str) -> Changes:
+        """What the state is to keep."""
+        waiting_for: dict[str, list[Orphan]] = {}
+        for name in self._touched:
+            held = self._held.get(name)
+            waiting_for[name] = held if type(held) is list else []
+        return Changes(
+            Progress(position, self.high, self._tick, self.counts(), settings),
+            shown=self._shown.values(),
+            answered=self._answered.values(),
+            forgotten=self._forgotten,
+            late=self._late.values(),
+            applied=self._applied,
+            orphans=self._orphans.values(),
+            settled=self._settled,
+            waiting_for=waiting_for,
+        )
+
+
+def _ids_and_latest(events: Sequence[Heard | DataError], high_ms: int) -> tuple[set[str], int]:
+    """The impressions that events are about, and the latest time there will be after them."""
+    ids: set[str] = set()
+    for event in events:
+        kind = type(event)
+        if kind is ImpressionHead or kind is Impression:
+            ids.add(event.id)  # type: ignore[union-attr, arg-type]
+        elif kind is Feedback:
+            ids.add(event.impression)  # type: ignore[union-attr]
+        elif kind is DataError:
+            continue
+        time_ms: int = event.time_ms  # type: ignore[union-attr]
+        if high_ms < time_ms < MAX_TIME_MS:
+            high_ms = time_ms
+    return ids, high_ms
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME_BYTES and (name.isascii() or len(name.encode()) <= MAX_NAME_BYTES)
+
+
+def _answer_of(orphan: Orphan) -> tuple[Answer, int]:
+    return orphan.answer, orphan.position
+
+
+def _is_first(new: Answer, old: Answer) -> bool:
+    return new < old
+
+
+def _is_last(new: Answer, old: Answer) -> bool:
+    return new > old
+
+
+def _is_higher(new: Answer, old: Answer) -> bool:
+    return new[2] > old[2] if new[2] != old[2] else new < old
+
+
+_WINS: Mapping[str, Callable[[Answer, Answer], bool]] = {
+    "first": _is_first,
+    "last": _is_last,
+    "max": _is_higher,
+}

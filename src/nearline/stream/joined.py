@@ -1,0 +1,158 @@
+"""What the join says: labelled examples in order, dead letters, and where every event went.
+
+A row is one example as its partitions keep it: a header of 25 bytes, little endian, and the impression's record as it
+came::
+
+    0   kind        1 byte: 0 learn, 1 take back, 2 tick
+    1   label       float64
+    9   weight      float64
+    17  time_ms     int64
+    25  the record of the impression, none for a tick
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from nearline.arrays import Floats, Ints
+from nearline.errors import DataError
+from nearline.events.dead_letters import DeadLetter
+
+_HEADER = struct.Struct("<Bddq")
+_FIELDS = np.dtype([("kind", "u1"), ("label", "<f8"), ("weight", "<f8"), ("time_ms", "<i8")])
+
+
+@final
+class Kind(IntEnum):
+    """What to do with an example."""
+
+    LEARN = 0
+    TAKE_BACK = 1
+    """Undo what was learned with this label and weight. The next example of each of its partitions is the same
+    impression, to be learned with the label it should have had."""
+    TICK = 2
+    """No example: event time has come to `time_ms`."""
+
+
+@final
+class JoinedExample(Struct, frozen=True, gc=False):
+    """A labelled example, or the taking back of one.
+
+    Attributes
+    ----------
+    impression : the record of the impression, as it came.
+    label : the response; of what is taken back, as it was learned.
+    weight : of the impression times that of the feedback.
+    time_ms : event time from which on the label is known: the close of the impression, or the time of a feedback
+        that was learned or corrected at once. When it was shown is in the impression.
+    kind : learn, take back or tick.
+    partitions : the partitions that own one of its entities, ascending; it goes to each of them once.
+    """
+
+    impression: bytes
+    label: float
+    weight: float
+    time_ms: int
+    kind: Kind
+    partitions: tuple[int, ...]
+
+
+@final
+class JoinCounts(Struct, frozen=True):
+    """Where every event went since the beginning; ticks are no events here.
+
+    ``received = learned + duplicate + late + dead + unanswered + waiting``, always.
+
+    Attributes
+    ----------
+    received : impressions, feedback and records that could not be read.
+    learned : impressions learned, and the feedback that they were learned with.
+    duplicate : impressions and feedback that came again, and feedback that other feedback overruled.
+    late : impressions that came after their close, and feedback after the close that changed nothing.
+    dead : what could not be read, and feedback whose impression did not come.
+    unanswered : impressions that nobody answered, where those are not learned.
+    waiting : impressions that are open, feedback that waits with them or for them.
+    corrected : examples taken back and learned with another label. They count here beside the above.
+    """
+
+    received: int = 0
+    learned: int = 0
+    duplicate: int = 0
+    late: int = 0
+    dead: int = 0
+    unanswered: int = 0
+    waiting: int = 0
+    corrected: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """What came of some events: examples in the order to learn them, dead letters, and all counts so far."""
+
+    examples: list[JoinedExample]
+    dead: list[DeadLetter]
+    counts: JoinCounts
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows of one partition, as columns.
+
+    kind: uint8[n], of `Kind`. label, weight: float64[n]. time_ms: int64[n].
+    records: the record of each impression; empty for a tick.
+    """
+
+    kind: NDArray[np.uint8]
+    label: Floats
+    weight: Floats
+    time_ms: Ints
+    records: list[bytes]
+
+
+def encode_row(example: JoinedExample) -> bytes:
+    """Return the bytes of a row, as drawn at the top of this module."""
+    header = _HEADER.pack(example.kind, example.label, example.weight, example.time_ms)
+    return header + example.impression
+
+
+def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes]]:
+    """Return the rows of each partition that has any, each example once in every partition it goes to."""
+    rows: dict[int, list[bytes]] = {}
+    for example in examples:
+        row = encode_row(example)
+        for partition in example.partitions:
+            if partition in rows:
+                rows[partition].append(row)
+            else:
+                rows[partition] = [row]
+    return rows
+
+
+def decode_rows(rows: Sequence[bytes]) -> Rows:
+    """Return rows as columns.
+
+    Raises
+    ------
+    DataError
+        A row is shorter than its header, or of an unknown kind; the message says which.
+    """
+    size = _HEADER.size
+    for number, row in enumerate(rows):
+        if len(row) < size or row[0] > Kind.TICK:
+            raise DataError(f"row {number}: expected a labelled example, got {len(row)} bytes {row[:8]!r}")
+    fields = np.frombuffer(b"".join([row[:size] for row in rows]), dtype=_FIELDS)
+    return Rows(
+        kind=np.ascontiguousarray(fields["kind"]),
+        label=np.ascontiguousarray(fields["label"], dtype=np.float64),
+        weight=np.ascontiguousarray(fields["weight"], dtype=np.float64),
+        time_ms=np.ascontiguousarray(fields["time_ms"], dtype=np.int64),
+        records=[row[size:] for row in rows],
+    )

@@ -1,0 +1,98 @@
+"""The join on disk: what it remembers, the rows it has made and its dead letters, in one LMDB environment.
+
+A run of events changes all of them in one transaction, or none. Rows have positions of their own in each partition;
+because the join is a function of the order of the log alone, a row has the same position however often it is made.
+"""
+
+from pathlib import Path
+from struct import Struct
+from typing import final
+
+from nearline.events.blocks import append_in, head_in, read_in, trim_in
+from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
+from nearline.events.log import Batch
+from nearline.events.wire import decode_heads
+from nearline.store.environment import Environment, Transaction
+from nearline.stream.join import Join
+from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
+from nearline.stream.join_state import Progress
+from nearline.stream.joined import Joined, rows_by_partition
+
+_ROWS, _DEAD = "rows", "dead"
+_POSITION = Struct(">Q")
+
+
+@final
+class JoinedLog:
+    """Labelled examples by partition, and the join that makes them; one process joins, any number read.
+
+    `folder` is made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._environment = Environment(folder, [_ROWS, _DEAD, *JOIN_TABLES])
+        self._tables = JoinTables(*(self._environment[name] for name in JOIN_TABLES))
+
+    def progress(self) -> Progress:
+        """How far the join is, and where every event went."""
+        with self._environment.read() as txn:
+            return LmdbJoinState(self._tables, txn).progress()
+
+    def join(self, join: Join, events: Batch, now_ms: int) -> Joined:
+        """Join the events, which follow those joined so far; on disk when this returns.
+
+        `now_ms` is the time at which the rows are appended, for `trim`.
+        """
+        heads = decode_heads(events.records)
+        done: list[Joined] = []
+
+        def work(txn: Transaction) -> None:
+            joined = join.push(events.first, events.records, heads, LmdbJoinState(self._tables, txn))
+            for partition, rows in rows_by_partition(joined.examples).items():
+                append_in(txn, self._environment[_ROWS], partition, rows, now_ms)
+            for letter in joined.dead:
+                key = _POSITION.pack(letter.position)
+                txn.put(key, encode_dead_letter(letter), db=self._environment[_DEAD])
+            done[:] = [joined]
+
+        self._environment.write(work)
+        return done[0]
+
+    def read(self, after: int, limit: int, partition: int) -> Batch:
+        """Up to `limit` rows of a partition that follow position `after`; none beyond the end."""
+        with self._environment.read() as txn:
+            end = head_in(txn, self._environment[_ROWS], partition).end
+            return read_in(txn, self._environment[_ROWS], partition, min(after, end), limit)
+
+    def end(self, partition: int) -> int:
+        """The position of the partition's last row; 0 where there never was one."""
+        with self._environment.read() as txn:
+            return head_in(txn, self._environment[_ROWS], partition).end
+
+    def trim(self, up_to: int, partition: int, *, keep_bytes: int | None = None) -> int:
+        """Remove the oldest rows of a partition, none after position `up_to`; returns how many."""
+        removed = 0
+        while True:
+            some: list[int] = []
+            self._environment.write(
+                lambda txn, some=some: some.append(  # type: ignore[misc]
+                    trim_in(txn, self._environment[_ROWS], partition, up_to, keep_bytes=keep_bytes)
+                )
+            )
+            if not some[-1]:
+                return removed
+            removed += some[-1]
+
+    def dead_letters(self, after: int = 0, limit: int = 100) -> list[DeadLetter]:
+        """Up to `limit` dead letters of the join from beyond position `after` of the log, in order."""
+        letters: list[DeadLetter] = []
+        with self._environment.read() as txn, txn.cursor(self._environment[_DEAD]) as cursor:
+            found = cursor.set_range(_POSITION.pack(after + 1))
+            while found and len(letters) < limit:
+                letters.append(decode_dead_letter(cursor.value()))
+                found = cursor.next()
+        return letters
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._environment.close()
