@@ -8,6 +8,7 @@ from hypothesis import settings
 
 settings.register_profile("nearline", deadline=None, derandomize=True)
 settings.register_profile("soak", deadline=None, max_examples=2_000)
+settings.register_profile("ns", deadline=None, derandomize=True, phases=[__import__("hypothesis").Phase.generate])
 settings.load_profile(os.environ.get("NEARLINE_HYPOTHESIS", "nearline"))
 
 

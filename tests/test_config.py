@@ -1,12 +1,20 @@
 """Configurations: every mistake is named by its path, with what was expected, what was found, and a near miss."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nearline.clock import duration_ms
 from nearline.config import Config, parse_config, read_config
 from nearline.errors import ConfigError
-from nearline.wiring import checked, pointed_at, training_settings
+from nearline.posterior.forgetting import Forgetting
+from nearline.stream.join_settings import JoinSettings
+from nearline.stream.learner import LearnSettings
+from nearline.stream.minibatch import MiniBatchSettings
+from nearline.wiring import checked, pointed_at, stream_folder, training_settings, worker_settings
 
 GOOD = """
 title = "t"
@@ -56,6 +64,20 @@ MISTAKES = [
     ),
     ("random_effects.fixed = { entity = 'user' }", "random_effects.fixed: expected a name of its own"),
     ("random_effects.offset = { entity = 'user' }", "random_effects.offset: expected a name of its own"),
+    ("stream.window = 'ten'", "stream.window: expected a duration such as '10m', got 'ten'"),
+    ("stream.window = 10", "stream.window: expected a string, got 10"),
+    ("stream.windw = '10m'", "stream.windw: no such key; did you mean 'window'?"),
+    (
+        "stream.tick_after = '1 fortnight'",
+        "stream.tick_after: expected 'none' or a duration such as '10m', got",
+    ),
+    ("stream.minibatch.row = 1", "stream.minibatch.row: no such key; did you mean 'rows'?"),
+    ("stream.minibatch.age = '-1s'", "stream.minibatch.age: expected 'none' or a duration such as '10m'"),
+    ("stream.feedback = 'best'", "stream.feedback: expected 'first', 'last' or 'max', got 'best'"),
+    (
+        "random_effects.a = { entity = 'user', forgetting = '0d' }",
+        "random_effects.a.forgetting: expected 'none', 'choose', or a duration such as '30d', got '0d'",
+    ),
     ("training.sweeps = 0", "training.sweeps: expected greater than or equal to 1, got 0"),
     ("training.sweeps = 2.5", "training.sweeps: expected a whole number, got 2.5"),
     (
@@ -108,6 +130,65 @@ def _with(line):
     if header in GOOD:
         return GOOD.replace(header, f"{header}\n{last} = {value}")
     return f"{GOOD}\n{header}\n{last} = {value}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("0s", 0),
+        ("250ms", 250),
+        ("90s", 90_000),
+        ("10m", 600_000),
+        ("10min", 600_000),
+        ("1.5 h", 5_400_000),
+        ("30d", 2_592_000_000),
+        ("2w", 1_209_600_000),
+    ],
+)
+def test_durations_are_read_in_milliseconds(text, milliseconds):
+    assert duration_ms(text) == milliseconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-1s", "1e3s", "ten", "1h30m", "1 M", "inf d", "1y"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ConfigError, match="expected a duration such as '10m' or '30d', got "):
+        duration_ms(text)
+
+
+def test_a_stream_is_what_its_workers_do():
+    content = tomllib.loads(
+        GOOD
+        + """
+forgetting = "30d"
+[stream]
+window = "1h"
+lateness = "5s"
+feedback = "max"
+without_feedback = "skip"
+learn_at = "feedback"
+correct_within = "2h"
+at_once = 7
+tick_after = "none"
+minibatch = { rows = 8, age = "1s", information = 0.5, max_waiting = 10 }
+"""
+    )
+    config = parse_config(content)
+    settings = worker_settings(config)
+    assert settings.join == JoinSettings(
+        3_600_000, 5_000, "max", "skip", "feedback", 7_200_000, tick_ms=1_000
+    )
+    assert settings.learn.minibatch == MiniBatchSettings(8, 1_000, 0.5, 10)
+    assert settings.learn.forgetting == {"per-user": Forgetting(2_592_000_000)}
+    assert (settings.at_once, settings.tick_after_ms) == (7, None)
+    assert parse_config(config.model_dump(mode="json", exclude_defaults=True)) == config
+    assert stream_folder(config.stream, Path("a/c.toml")) == Path("a/stream")
+
+
+def test_the_defaults_of_a_stream_are_those_of_its_parts():
+    settings = worker_settings(parse_config({"data": {"path": "p", "response": "y"}}))
+    assert settings.join == JoinSettings(600_000)
+    assert settings.learn == LearnSettings()
+    assert settings.tick_after_ms == 10_000
 
 
 def test_every_mistake_is_told_at_once():

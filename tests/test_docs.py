@@ -21,6 +21,7 @@ from nearline.config import Config, parse_config
 from nearline.datasets.generated import generate
 from nearline.evaluate.catalogue import METRICS
 from nearline.events import read_event
+from nearline.observe import metrics as running
 from nearline.posterior import Status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +90,8 @@ TABLES = {
     ("training",): "`[training]`",
     ("evaluation",): "`[evaluation]`",
     ("evaluation", "references"): "`[[evaluation.references]]`",
-    ("replay",): "`[replay]`",
+    ("stream",): "`[stream]`",
+    ("stream", "minibatch"): "`[stream.minibatch]`",
 }
 
 
@@ -136,6 +138,10 @@ def test_every_public_name_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", text("docs/metrics.md"), re.MULTILINE)) == set(METRICS)
+
+
+def test_every_metric_of_a_running_system_is_documented_as_it_is_declared() -> None:
+    assert running.table() in text("docs/monitoring.md")
 
 
 def test_every_data_set_is_documented() -> None:

@@ -8,8 +8,10 @@ FixedSettings RandomSettings TrainingSettings fit_game Sweep Training
 GameModel FixedCoefficients RandomEffect Scores save_model load_model
 fit_mixed_model MixedFit EntityEffect GameClassifier GameRegressor
 Evaluation
+Impression Feedback read_event encode_event EmbeddedLog
+open_store publish JoinSettings MiniBatchSettings LearnSettings WorkerSettings Worker Standing
 Outcome Gaussian discount Forgetting update_one update_many Status
-NearlineError ConfigError DataError ModelError MissingExtraError
+NearlineError ConfigError DataError LogError ModelError StaleWriteError MissingExtraError
 """
 
 

@@ -1,8 +1,8 @@
 """Personalization models that keep learning while they serve.
 
-The names are in the order of the data: tables in, examples, training, the model and its scores, evaluation, and beneath
-them the beliefs. Each is loaded when it is first asked for: one that reads rows does not wait for the optimiser of
-mixed models, and only the estimators need the extra `sklearn`.
+The names are in the order of the data: tables in, examples, training, the model and its scores, evaluation, a stream
+and who learns it, and beneath them the beliefs. Each is loaded when it is first asked for: one that reads rows does not
+wait for the optimiser of mixed models, and only the estimators need the extra `sklearn`.
 """
 
 from importlib import import_module
@@ -15,14 +15,29 @@ if TYPE_CHECKING:
     from nearline.batch.reading import read_table
     from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
     from nearline.batch.tables import TableMapping, examples_from_table
-    from nearline.errors import ConfigError, DataError, MissingExtraError, ModelError, NearlineError
+    from nearline.errors import (
+        ConfigError,
+        DataError,
+        LogError,
+        MissingExtraError,
+        ModelError,
+        NearlineError,
+        StaleWriteError,
+    )
     from nearline.estimators import EntityEffect, GameClassifier, GameRegressor
     from nearline.evaluate import Evaluation
+    from nearline.events import EmbeddedLog, Feedback, Impression, encode_event, read_event
     from nearline.model.effects import FixedCoefficients, RandomEffect
     from nearline.model.examples import Examples, split_random
     from nearline.model.game import GameModel, Scores
     from nearline.model.saved import load_model, save_model
     from nearline.posterior import Forgetting, Gaussian, Outcome, Status, discount, update_many, update_one
+    from nearline.stream.join_settings import JoinSettings
+    from nearline.stream.learner import LearnSettings
+    from nearline.stream.minibatch import MiniBatchSettings
+    from nearline.stream.published import publish
+    from nearline.stream.worker import Standing, Worker, WorkerSettings
+    from nearline.wiring import open_store
 
 __all__ = [  # noqa: RUF022 - in the order of the data
     "read_table",
@@ -48,6 +63,19 @@ __all__ = [  # noqa: RUF022 - in the order of the data
     "GameClassifier",
     "GameRegressor",
     "Evaluation",
+    "Impression",
+    "Feedback",
+    "read_event",
+    "encode_event",
+    "EmbeddedLog",
+    "open_store",
+    "publish",
+    "JoinSettings",
+    "MiniBatchSettings",
+    "LearnSettings",
+    "WorkerSettings",
+    "Worker",
+    "Standing",
     "Outcome",
     "Gaussian",
     "discount",
@@ -58,7 +86,9 @@ __all__ = [  # noqa: RUF022 - in the order of the data
     "NearlineError",
     "ConfigError",
     "DataError",
+    "LogError",
     "ModelError",
+    "StaleWriteError",
     "MissingExtraError",
 ]
 
@@ -70,9 +100,18 @@ _HOMES = {
     "nearline.batch.reading": ("read_table",),
     "nearline.batch.settings": ("FixedSettings", "RandomSettings", "TrainingSettings"),
     "nearline.batch.tables": ("TableMapping", "examples_from_table"),
-    "nearline.errors": ("ConfigError", "DataError", "MissingExtraError", "ModelError", "NearlineError"),
+    "nearline.errors": (
+        "ConfigError",
+        "DataError",
+        "LogError",
+        "MissingExtraError",
+        "ModelError",
+        "NearlineError",
+        "StaleWriteError",
+    ),
     "nearline.estimators": ("EntityEffect", "GameClassifier", "GameRegressor"),
     "nearline.evaluate": ("Evaluation",),
+    "nearline.events": ("EmbeddedLog", "Feedback", "Impression", "encode_event", "read_event"),
     "nearline.model.effects": ("FixedCoefficients", "RandomEffect"),
     "nearline.model.examples": ("Examples", "split_random"),
     "nearline.model.game": ("GameModel", "Scores"),
@@ -86,6 +125,12 @@ _HOMES = {
         "update_many",
         "update_one",
     ),
+    "nearline.stream.join_settings": ("JoinSettings",),
+    "nearline.stream.learner": ("LearnSettings",),
+    "nearline.stream.minibatch": ("MiniBatchSettings",),
+    "nearline.stream.published": ("publish",),
+    "nearline.stream.worker": ("Standing", "Worker", "WorkerSettings"),
+    "nearline.wiring": ("open_store",),
 }
 """Which module each name is from, as above for type checkers."""
 

@@ -15,14 +15,35 @@ from pydantic import (
     model_validator,
 )
 
+from nearline.clock import duration_ms
 from nearline.errors import ConfigError
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.freshness import LEVELS
-from nearline.evaluate.spans import Span, duration_ms
+from nearline.evaluate.spans import Span
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 Names: TypeAlias = tuple[str, ...]
 Seed: TypeAlias = Annotated[int, Field(ge=0)]
+
+
+def _duration(text: str) -> str:
+    try:
+        duration_ms(text)
+    except ConfigError as error:
+        raise ValueError("expected a duration such as '10m'") from error
+    return text
+
+
+def _duration_or_none(text: str) -> str:
+    try:
+        return text if text == "none" else _duration(text)
+    except ValueError as error:
+        raise ValueError("expected 'none' or a duration such as '10m'") from error
+
+
+Duration: TypeAlias = Annotated[str, AfterValidator(_duration)]
+"""A time such as "90s", "10m" or "30d", as it was written; `nearline.clock.duration_ms` reads it."""
+DurationOrNone: TypeAlias = Annotated[str, AfterValidator(_duration_or_none)]
 
 
 class _Section(BaseModel):
@@ -84,9 +105,11 @@ class RandomConfig(_Section):
     def _known_forgetting(cls, forgetting: str) -> str:
         if forgetting not in {"none", "choose"}:
             try:
-                duration_ms(forgetting)
-            except ConfigError as error:
-                raise ValueError("expected 'none', 'choose', or a duration such as '30d'") from error
+                is_none = duration_ms(forgetting) == 0
+            except ConfigError:
+                is_none = True
+            if is_none:
+                raise ValueError("expected 'none', 'choose', or a duration such as '30d'")
         return forgetting
 
 
@@ -172,6 +195,39 @@ class ReplayConfig(_Section):
 
 
 @final
+class MiniBatchConfig(_Section):
+    """When the rows of an entity are learned together: the first of these that holds."""
+
+    rows: Annotated[int, Field(ge=1)] = 1
+    age: DurationOrNone = "none"
+    information: Annotated[float, Field(gt=0.0)] | None = None
+    max_waiting: Annotated[int, Field(ge=2)] = 100_000
+
+
+@final
+class StreamConfig(_Section):
+    """A deployment on one machine: where it is, and how its workers join events and learn from them.
+
+    `folder` is looked up beside the configuration.
+    """
+
+    folder: str = "stream"
+    partitions: Annotated[int, Field(ge=1)] = 4
+    window: Duration = "10m"
+    lateness: Duration = "0s"
+    feedback: Literal["first", "last", "max"] = "last"
+    without_feedback: Literal["zero", "skip"] = "zero"
+    learn_at: Literal["close", "feedback"] = "close"
+    correct_within: Duration = "0s"
+    minibatch: MiniBatchConfig = Field(default_factory=MiniBatchConfig)
+    at_once: Annotated[int, Field(ge=1)] = 10_000
+    tick_after: DurationOrNone = "10s"
+    history: Annotated[int, Field(ge=0)] = 0
+    stored_as: Literal["float64", "float32"] = "float64"
+    refit: Literal["off", "watch", "auto"] = "off"
+
+
+@final
 class Config(_Section):
     """A whole training configuration."""
 
@@ -183,6 +239,7 @@ class Config(_Section):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     replay: ReplayConfig = Field(default_factory=ReplayConfig)
+    stream: StreamConfig = Field(default_factory=StreamConfig)
 
 
 def read_config(path: Path) -> Config:
@@ -245,6 +302,8 @@ def _suggestion(location: tuple[str | int, ...]) -> str:
             section = RandomConfig
         case ("evaluation", "references", _):
             section = ReferenceConfig
+        case ("stream", "minibatch"):
+            section = MiniBatchConfig
         case (name,):
             section = Config.model_fields[str(name)].annotation
         case _:

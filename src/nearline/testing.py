@@ -1,9 +1,15 @@
-"""Stand-ins for tests of one's own: a clock moved by hand, a log that crashes at a record of one's choice."""
+"""Stand-ins for tests of one's own: a clock moved by hand, a log that crashes, a store that breaks its promise."""
 
-from collections.abc import Sequence
-from typing import Literal, final
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, final
 
 from nearline.events.log import Batch, EventLog
+from nearline.store.records import Records
+from nearline.store.seam import ModelStore, Writing
 
 
 @final
@@ -102,3 +108,63 @@ class CrashingLog:
     ) -> int:
         """Remove the oldest records, and return how many."""
         return self._log.trim(up_to, partition, appended_before_ms=appended_before_ms, keep_bytes=keep_bytes)
+
+
+@final
+class SplitStore:
+    """A `ModelStore` that breaks its promise: records in one commit, what goes with them in the next.
+
+    A control for tests of crashes: whoever compares what is believed after a crash must find that this store fails.
+
+    Parameters
+    ----------
+    store : what it stands before; everything but `writing` is left to it.
+    dies_after : so many of its split commits, after which the process kills itself between the two halves of
+        the next one. None: it is left to others to kill it.
+    pause_s : how long the halves are apart, so that those others find the time.
+    """
+
+    def __init__(self, store: ModelStore, *, dies_after: int | None = None, pause_s: float = 0.0) -> None:
+        self._store, self._left, self._pause_s = store, dies_after, pause_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @contextmanager
+    def writing(self, generation: int, partition: int) -> Iterator[Writing]:
+        """Two transactions where there should be one."""
+        with self._store.writing(generation, partition) as txn:
+            split = _Split(txn)
+            yield split
+        if self._left is not None and split.state:
+            self._left -= 1
+            if self._left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self._pause_s)
+        with self._store.writing(generation, partition) as txn:
+            for key, value in split.state.items():
+                txn.put_state(key, value)
+
+
+@final
+class _Split:
+    """Lets records through, and holds state back."""
+
+    def __init__(self, txn: Writing) -> None:
+        self._txn = txn
+        self.state: dict[bytes, bytes | None] = {}
+
+    def get_many(self, effect: str, names: Sequence[str]) -> Records:
+        return self._txn.get_many(effect, names)
+
+    def put_many(self, effect: str, names: Sequence[str], records: Records) -> None:
+        self._txn.put_many(effect, names, records)
+
+    def get_state(self, key: bytes) -> bytes | None:
+        return self.state[key] if key in self.state else self._txn.get_state(key)
+
+    def put_state(self, key: bytes, value: bytes | None) -> None:
+        self.state[key] = value
+
+    def states(self, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        return self._txn.states(prefix)

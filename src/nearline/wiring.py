@@ -11,17 +11,22 @@ from nearline.batch.columns import find_column, times_ms
 from nearline.batch.reading import read_table
 from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
 from nearline.batch.tables import TableMapping, examples_from_table
-from nearline.config import Config, DataConfig
+from nearline.clock import duration_ms
+from nearline.config import Config, DataConfig, StreamConfig
 from nearline.errors import ConfigError, DataError, ModelError
 from nearline.evaluate.freshness import ReplaySettings
 from nearline.evaluate.online import OnlineSettings
 from nearline.evaluate.replay import Stream
-from nearline.evaluate.spans import Span, duration_ms
+from nearline.evaluate.spans import Span
 from nearline.events.partition import partitions_of
 from nearline.model.examples import Examples, usable_rows
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
 from nearline.store.embedded import EmbeddedStore, is_store
+from nearline.stream.join_settings import JoinSettings
+from nearline.stream.learner import LearnSettings
+from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.worker import WorkerSettings
 
 _MEANINGS = ("response", "response_above", "weight", "offset", "time", "time_unit", "entities", "bags")
 """The keys that say what the columns of a table mean, the same in `DataConfig` and in `TableMapping`."""
@@ -213,3 +218,50 @@ def existing_store(folder: Path) -> EmbeddedStore:
             f"{folder}: expected a store, or a folder with one in its folder 'store'; found none"
         )
     return open_store(found)
+
+
+def stream_folder(stream: StreamConfig, config: Path) -> Path:
+    """The folder of the deployment that the configuration file `config` names."""
+    return config.parent / stream.folder  # an absolute folder stays what it is
+
+
+def worker_settings(config: Config) -> WorkerSettings:
+    """How the workers of a deployment join and learn."""
+    stream, minibatch = config.stream, config.stream.minibatch
+    age_ms = _optional_ms(minibatch.age, "stream.minibatch.age")
+    return WorkerSettings(
+        join=JoinSettings(
+            window_ms=duration_ms(stream.window),
+            allowed_lateness_ms=duration_ms(stream.lateness),
+            policy=stream.feedback,
+            without_feedback=stream.without_feedback,
+            learn_at=stream.learn_at,
+            correct_within_ms=duration_ms(stream.correct_within),
+            tick_ms=age_ms,  # so that mini-batches come of age in partitions without traffic too
+        ),
+        learn=LearnSettings(
+            forgetting=_forgetting(config),
+            minibatch=MiniBatchSettings(minibatch.rows, age_ms, minibatch.information, minibatch.max_waiting),
+        ),
+        at_once=stream.at_once,
+        tick_after_ms=_optional_ms(stream.tick_after, "stream.tick_after"),
+    )
+
+
+def _optional_ms(duration: str, path: str) -> int | None:
+    if duration == "none":
+        return None
+    if (milliseconds := duration_ms(duration)) < 1:
+        raise ConfigError(f"{path}: expected 'none' or more than 0, got {duration!r}")
+    return milliseconds
+
+
+def _forgetting(config: Config) -> dict[str, Forgetting]:
+    rules = {name: effect.forgetting for name, effect in config.random_effects.items()}
+    for name, rule in rules.items():
+        if rule == "choose":
+            raise ConfigError(
+                f"random_effects.{name}.forgetting: expected 'none' or a duration such as '30d', got 'choose': "
+                "only a replay can choose; write down what it chose"
+            )
+    return {name: Forgetting(duration_ms(rule)) for name, rule in rules.items() if rule != "none"}

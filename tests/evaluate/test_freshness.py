@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nearline.batch.descent import fit_game
 from nearline.batch.tables import examples_from_table
+from nearline.clock import duration_ms
 from nearline.errors import ConfigError, DataError
 from nearline.evaluate import freshness
 from nearline.evaluate.batch_levels import BatchLevel
@@ -24,7 +25,7 @@ from nearline.evaluate.freshness_report import ReplayReport, replay_renderer
 from nearline.evaluate.metrics import auc, log_loss
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
 from nearline.evaluate.replay import Stream, replay, steps_in_time
-from nearline.evaluate.spans import Span, duration_ms
+from nearline.evaluate.spans import Span
 from nearline.evaluate.waiting import Waiting
 from nearline.model.examples import Examples
 from nearline.posterior.forgetting import Forgetting

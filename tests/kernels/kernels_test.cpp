@@ -35,6 +35,7 @@ struct Random {
 struct Set {
   const char* name;
   void (*update)(const UpdateJob&, int64_t, int64_t);
+  void (*learn)(const LearnJob&, int64_t, int64_t);
   void (*score)(const ScoreJob&, int64_t, int64_t);
   void (*moments)(const MomentsJob&, int64_t, int64_t, int64_t);
   void (*complete)(const CompleteJob&, int64_t, int64_t);
@@ -42,7 +43,9 @@ struct Set {
 };
 
 #define NEARLINE_SET(isa) \
-  Set { #isa, isa::run_update, isa::run_score, isa::run_moments, isa::run_complete, isa::run_extract }
+  Set {                                                                                                     \
+    #isa, isa::run_update, isa::run_learn, isa::run_score, isa::run_moments, isa::run_complete, isa::run_extract \
+  }
 
 std::vector<Set> instruction_sets() {
   std::vector<Set> sets{NEARLINE_SET(portable)};
@@ -349,16 +352,108 @@ void extract_and_complete(const Set& set, Problem& p, Fit& fit, uint64_t seed) {
   check_same(again, fit.precision, 1e-12, "completed precisions", seed);
 }
 
+struct Evidence {
+  std::vector<int64_t> start, packed_start;
+  std::vector<int32_t> column;
+  std::vector<double> shift, precision;
+};
+
+// What is known after mini-batches of the rows from row_start[b] on, as many of each entity as `batch_start` says.
+Evidence learn(const Set& set, Problem& p, Evidence& before, const std::vector<int64_t>& row_start,
+               const std::vector<int64_t>& batch_start, double keep, uint64_t seed) {
+  Evidence after{p.start, p.packed_start, p.column, {}, {}};
+  for (int64_t e = 0; !p.sparse && e < p.entities; ++e)
+    for (int64_t j = 0; j < p.columns; ++j) after.column.push_back(static_cast<int32_t>(j));
+  after.shift.assign(static_cast<size_t>(p.start.back()), kUnset);
+  after.precision.assign(static_cast<size_t>(p.full ? p.packed_start.back() : p.start.back()), kUnset);
+  const auto batches = static_cast<size_t>(batch_start.back());
+  std::vector<int8_t> status(batches, 99);
+  std::vector<int32_t> steps(batches, 99);
+  std::vector<double> kept(batches, keep);
+  std::vector<uint8_t> learned(static_cast<size_t>(p.count), 1);
+  const auto blocks = [&](Evidence& of) {
+    return Blocks{p.entities, of.column.data(), of.start.data(), of.packed_start.data(), of.shift.data(),
+                  of.precision.data(), p.full, false};
+  };
+  LearnJob job;
+  job.rows = p.rows();
+  job.rows.row_start = row_start.data();
+  job.batch_start = batch_start.data();
+  job.y = p.y.data();
+  job.weight = p.weight.data();
+  job.offset = p.offset.data();
+  job.keep = kept.data();
+  job.prior = p.shared ? p.shared_block(p.prior_mean, p.prior_precision, p.full_prior)
+                       : p.shared_block(p.population_mean, p.population, false);
+  job.before = blocks(before);
+  job.after = blocks(after);
+  job.outcome = p.outcome;
+  job.status = status.data();
+  job.steps = steps.data();
+  job.row_learned = learned.data();
+  set.learn(job, 0, p.entities / 2);
+  set.learn(job, p.entities / 2, p.entities);
+  for (const int8_t one : status) {
+    if (one < kLearned || one > kFeatureOutsideBlock) fail("a status nobody knows", seed);
+    if (!p.wild && one != kLearned && one != kNoRows && one != kFeatureOutsideBlock)
+      fail("a sound mini-batch was not learned: status " + std::to_string(one), seed);
+  }
+  for (const double value : after.shift)
+    if (value == kUnset) fail("a shift was not written", seed);
+  return after;
+}
+
+// The rows of each entity in two mini-batches. Where every column is there from the first, both in one go are to the bit
+// what one and then the other is.
+Evidence learn_in_turn(const Set& set, Problem& p, uint64_t seed) {
+  std::vector<int64_t> row_start{0}, batch_start{0}, none(static_cast<size_t>(p.entities + 1), 0);
+  for (int64_t e = 0; e < p.entities; ++e) {
+    row_start.push_back((p.row_start[e] + p.row_start[e + 1]) / 2);
+    row_start.push_back(p.row_start[e + 1]);
+    batch_start.push_back(2 * (e + 1));
+  }
+  Evidence nothing{none, none, {}, {}, {}};
+  Evidence at_once = learn(set, p, nothing, row_start, batch_start, 0.9, seed);
+  std::vector<int64_t> one_each;
+  for (int64_t e = 0; e <= p.entities; ++e) one_each.push_back(e);
+  Evidence known = nothing;
+  for (size_t half = 0; half < 2; ++half) {
+    // The rows of the other half are left out: each entity's mini-batch begins where its own half does.
+    Problem part = p;
+    part.row.clear();
+    std::vector<int64_t> starts{0};
+    for (size_t e = 0; e < static_cast<size_t>(p.entities); ++e) {
+      for (int64_t i = row_start[2 * e + half]; i < row_start[2 * e + half + 1]; ++i)
+        part.row.push_back(p.row.empty() ? i : p.row[static_cast<size_t>(i)]);
+      starts.push_back(static_cast<int64_t>(part.row.size()));
+    }
+    if (part.row.empty()) part.row.push_back(0);
+    known = learn(set, part, known, starts, one_each, 0.9, seed);
+  }
+  const auto are_same = [](const std::vector<double>& a, const std::vector<double>& b) {
+    return a.empty() || std::memcmp(a.data(), b.data(), 8 * a.size()) == 0;
+  };
+  const bool same = p.sparse || (are_same(known.shift, at_once.shift) && are_same(known.precision, at_once.precision));
+  if (!same) fail("two mini-batches in one go are not one after the other", seed);
+  if (!p.wild) {
+    check_same(known.shift, at_once.shift, 1e-8, "shifts", seed);
+    check_same(known.precision, at_once.precision, 1e-8, "evidence", seed);
+  }
+  return at_once;
+}
+
 void run_case(const std::vector<Set>& sets, uint64_t seed) {
   Random random{seed};
   Problem p = draw_problem(random);
   Fit first;
   Sums sums;
+  Evidence evidence;
   for (size_t k = 0; k < sets.size(); ++k) {
     Fit fit = update(sets[k], p);
     check_fit(p, fit, seed);
     Sums own = score_and_sum(sets[k], p, fit);
     extract_and_complete(sets[k], p, fit, seed);
+    Evidence known = learn_in_turn(sets[k], p, seed);
     if (k > 0 && !p.wild) {
       check_same(fit.mean, first.mean, 1e-8, "means", seed);
       check_same(fit.precision, first.precision, 1e-8, "precisions", seed);
@@ -366,12 +461,15 @@ void run_case(const std::vector<Set>& sets, uint64_t seed) {
       check_same(own.variance, sums.variance, 1e-7, "variances", seed);
       check_same(own.pull, sums.pull, 1e-7, "pulls", seed);
       check_same(own.square, sums.square, 1e-7, "squares", seed);
+      check_same(known.shift, evidence.shift, 1e-8, "shifts", seed);
+      check_same(known.precision, evidence.precision, 1e-8, "evidence", seed);
       if (fit.status != first.status) fail("statuses differ between instruction sets", seed);
     }
     if (k > 0 && fit.learned != first.learned) fail("instruction sets set other rows aside", seed);
     if (k == 0) {
       first = std::move(fit);
       sums = std::move(own);
+      evidence = std::move(known);
     }
   }
 }

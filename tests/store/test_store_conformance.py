@@ -217,6 +217,9 @@ def test_state_is_kept_by_key_in_order_and_dropped(store, number):
         expected = [(b"w", b"ww"), (b"w/2", b"w/2w/2"), (b"w/3", b""), (b"x", b"xx")]
         assert txn.states() == expected
         assert txn.states(b"w/") == expected[1:3]
+        assert store.states(number, 0, b"w/1") == [(b"w/1", b"w/1w/1")]
+    assert store.states(number, 0) == expected
+    assert store.states(number, 0, b"w/") == expected[1:3]
     with store.writing(number, 0) as txn:
         assert txn.states() == expected
         for key in (b"", b"k" * 501):

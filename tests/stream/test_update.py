@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from nearline.arrays import Floats, Ints
-from nearline.posterior.blocks import Blocks, FeatureRows, group_rows
-from nearline.posterior.evidence import complete, select_evidence
+from nearline.posterior.blocks import Blocks, FeatureRows, active_layout, group_rows
+from nearline.posterior.evidence import complete, extract_evidence, layout_for, select_evidence
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
-from nearline.posterior.update import Status
-from nearline.stream.given_others import Observed
-from nearline.stream.update import NEVER, Known, Learned, Rule, learn, score
+from nearline.posterior.update import Labels, Status, update_many
+from nearline.stream.given_others import Observed, given_others
+from nearline.stream.update import NEVER, Known, Learned, Rule, learn, scaled_rows, score
 
 brief = settings(max_examples=25)
 seeds = st.integers(0, 10**6)
@@ -186,6 +186,79 @@ def test_one_row_of_two_effects_is_the_block_diagonal_part_of_the_exact_joint_up
         belief = complete(known.evidence, prior[own], layout).belief(0)
         np.testing.assert_allclose(belief.mean, mean[here], rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(belief.covariance, covariance[here, here], rtol=1e-8, atol=1e-9)
+
+
+@brief
+@given(seed=seeds, outcome=st.sampled_from(Outcome), full=st.booleans(), full_prior=st.booleans())
+def test_learning_is_completing_updating_and_extracting(
+    seed: int, outcome: Outcome, full: bool, full_prior: bool
+) -> None:
+    full |= full_prior
+    stream = Stream(seed, outcome, full_prior=full_prior)
+    plain = replace(stream.rule, forgetting=Forgetting(keep_per_batch=0.8))
+    known = nothing(full=full)
+    for part in np.array_split(np.arange(stream.n), 3):
+        rows, observed = stream.rows(part), take(stream.observed, part)
+        layout = layout_for(rows, known.evidence, plain.prior)
+        before = complete(known.evidence, plain.prior, layout, keep=np.full(4, 0.8))
+        terms = given_others(observed, outcome, plain.noise_variance)
+        scaled = rows if terms.scale is None else scaled_rows(rows, terms.scale)
+        update = update_many(
+            scaled, Labels(observed.y, terms.weight, terms.offset), before, outcome, full=full
+        )
+        expected = extract_evidence(update.beliefs, plain.prior, active_layout(rows, known.evidence))
+        done = learn(known, rows, observed, plain)
+        busy = np.repeat(rows.rows_per_entity > 0, np.diff(expected.start))
+        np.testing.assert_array_equal(done.known.evidence.column, expected.column)
+        scale = max(1.0, float(np.abs(expected.precision).max()))
+        np.testing.assert_allclose(
+            done.known.evidence.mean[busy], expected.mean[busy], atol=1e-8 * scale, rtol=1e-8
+        )
+        for e in np.flatnonzero(rows.rows_per_entity > 0):
+            one, other = (k.belief(int(e)).precision for k in (done.known.evidence, expected))
+            np.testing.assert_allclose(one, other, atol=1e-8 * scale)
+        np.testing.assert_array_equal(done.report.status, update.report.status)
+        known = done.known
+
+
+@brief
+@given(
+    seed=seeds,
+    outcome=st.sampled_from(Outcome),
+    form=st.sampled_from([(True, True), (True, False), (False, False)]),
+    forgetting=st.sampled_from(
+        [Forgetting(), Forgetting(time_constant_ms=3.0 * DAY), Forgetting(keep_per_batch=0.5)]
+    ),
+    size=st.integers(1, 5),
+)
+def test_mini_batches_in_one_call_are_as_many_calls_bit_for_bit(
+    seed: int, outcome: Outcome, form: tuple[bool, bool], forgetting: Forgetting, size: int
+) -> None:
+    stream = Stream(seed, outcome, full_prior=form[1])
+    stream.observed.y[3] = np.nan  # a mini-batch of it alone has nothing to learn
+    rule = replace(stream.rule, forgetting=forgetting)
+    batches = [
+        np.flatnonzero(stream.entity == e)[begin : begin + size]
+        for e in range(4)
+        for begin in range(0, int(np.count_nonzero(stream.entity == e)), size)
+    ]
+    of_entity = np.array([stream.entity[batch[0]] for batch in batches])
+    start = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])])
+    batch_start = np.searchsorted(of_entity, np.arange(5))
+    order = np.concatenate(batches)
+    rows = replace(group_rows(csr_array(stream.x)), row_start=start, row=order)
+    at_once = learn(nothing(full=form[0]), rows, stream.observed, rule, batch_start=batch_start, threads=2)
+    known = nothing(full=form[0])
+    status = []
+    for batch, entity in zip(batches, of_entity, strict=True):
+        done = stream.learn(known, batch, rule)
+        known = done.known
+        status.append(done.report.status[entity])
+    np.testing.assert_array_equal(at_once.report.status, status)
+    np.testing.assert_array_equal(at_once.known.as_of_ms, known.as_of_ms)
+    np.testing.assert_array_equal(at_once.known.evidence.column, known.evidence.column)
+    np.testing.assert_array_equal(at_once.known.evidence.mean, known.evidence.mean)
+    np.testing.assert_array_equal(at_once.known.evidence.precision, known.evidence.precision)
 
 
 def test_a_row_that_cannot_be_learned_spoils_neither_its_batch_nor_its_entity() -> None:

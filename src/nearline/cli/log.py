@@ -15,10 +15,14 @@ from rich.table import Table
 from nearline.cli.console import FAILED, Output
 from nearline.cli.train import AsJson
 from nearline.clock import SystemClock
-from nearline.errors import DataError
+from nearline.errors import DataError, ModelError
 from nearline.events.cloudevents import read_event, write_event
+from nearline.events.dead_letters import DeadLetter, decode_dead_letter
 from nearline.events.embedded import EmbeddedLog
 from nearline.events.wire import decode_event, encode_event
+from nearline.stream.joined_log import JoinedLog
+from nearline.stream.learner import DEAD_KEY
+from nearline.wiring import existing_store
 
 _HOUR_MS = 3_600_000
 _CHUNK = 1_000
@@ -143,6 +147,67 @@ def trim_command(
         begin, end = log.begin(), log.end()
     output.line(f"{removed:,} events removed, {end - begin + 1:,} left: {folder / 'log'}")
     output.result({"log": str(folder / "log"), "removed": removed, "begin": begin, "end": end})
+
+
+@log_app.command("dead")
+def dead_command(
+    folder: Folder,
+    limit: Annotated[int, typer.Option(min=1, help="Show so many of each place at most, the oldest.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show the dead letters: what could not be joined or learned, with the reason."""
+    output = Output(as_json=as_json)
+    documents = [*_not_joined(folder, limit), *_not_learned(folder, limit)]
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("from", "position", "event time", "reason", "event"):
+        table.add_column(name, justify="right" if name == "position" else "left")
+    for row in documents:
+        table.add_row(
+            row["from"], f"{row['position']:,}", _in_words(row["time_ms"]), row["reason"], row["event"] or ""
+        )
+    output.table(table) if documents else output.line(f"no dead letters: {folder}")
+    output.result({"folder": str(folder), "dead_letters": documents})
+
+
+def _not_joined(folder: Path, limit: int) -> list[dict[str, Any]]:
+    """Of the join: positions are those of the log."""
+    if not (folder / "joined" / "data.mdb").is_file():
+        raise ModelError(f"{folder}: expected the folder of a deployment; found none")
+    joined = JoinedLog(folder / "joined")
+    try:
+        return [_dead("log", letter) for letter in joined.dead_letters(limit=limit)]
+    finally:
+        joined.close()
+
+
+def _not_learned(folder: Path, limit: int) -> list[dict[str, Any]]:
+    """Of each partition of the live generation: positions are those of its rows."""
+    store = existing_store(folder)
+    try:
+        if (live := store.live()) is None:
+            return []
+        return [
+            _dead(f"partition {partition}", decode_dead_letter(value))
+            for partition in range(store.partitions)
+            for _, value in store.states(live, partition, DEAD_KEY)[:limit]
+        ]
+    finally:
+        store.close()
+
+
+def _dead(where: str, letter: DeadLetter) -> dict[str, Any]:
+    try:
+        event = write_event(decode_event(letter.record)).decode()
+    except DataError:
+        event = None
+    return {
+        "from": where,
+        "position": letter.position,
+        "time_ms": letter.time_ms,
+        "reason": letter.reason,
+        "event": event,
+        "record_hex": letter.record.hex() if event is None else None,
+    }
 
 
 @contextmanager

@@ -16,9 +16,11 @@ from nearline.cli.evaluate import evaluate_command
 from nearline.cli.generations import generations_app
 from nearline.cli.inspect import inspect_command
 from nearline.cli.log import log_app
+from nearline.cli.publish import publish_command
 from nearline.cli.replay import replay_command
 from nearline.cli.score import score_command
 from nearline.cli.train import refit_command, train_command
+from nearline.cli.worker import worker_command
 from nearline.errors import ConfigError, NearlineError
 
 # Typer's older releases import Click's errors, its newer ones define their own: both export this one's children.
@@ -37,6 +39,8 @@ app.command("evaluate")(evaluate_command)
 app.command("replay")(replay_command)
 app.command("inspect")(inspect_command)
 app.add_typer(generations_app, name="generations")
+app.command("publish")(publish_command)
+app.command("worker")(worker_command)
 app.command("demo")(demo_command)
 app.add_typer(log_app, name="log")
 

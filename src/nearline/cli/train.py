@@ -14,6 +14,7 @@ from rich.table import Table
 from nearline.batch.descent import Training, Watch, fit_game
 from nearline.batch.settings import TrainingSettings
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
+from nearline.cli.refit import refit_deployment
 from nearline.config import Config, parse_config, read_config
 from nearline.errors import MissingExtraError, ModelError
 from nearline.evaluate import curves
@@ -76,6 +77,7 @@ def train(
         with watch.step("train on all rows"):
             training = _fit(examples, settings, output)
     metadata = {"config": config.model_dump(mode="json", exclude_defaults=True), "rows": len(examples)}
+    metadata |= _until(examples)
     with output.step("save", watch):
         save_model(training.model, folder, metadata)
     _warn(training, output)
@@ -242,11 +244,17 @@ def _number(value: float) -> float | None:
 
 
 def refit_command(
-    model: Annotated[Path, typer.Argument(help="The model to refit: a folder.", show_default=False)],
-    data: Annotated[
+    model: Annotated[
         Path,
-        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
+        typer.Argument(
+            help="The model to refit: a folder; or a deployment's configuration, without DATA.",
+            show_default=False,
+        ),
     ],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the new model; by default the old one's.")
     ] = None,
@@ -257,10 +265,22 @@ def refit_command(
         Literal["evidence", "nothing"],
         typer.Option(help="Learn the rows on top of the model's evidence, or from the rows alone."),
     ] = "evidence",
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Of a deployment: the loss may be higher by so much than what was served."
+        ),
+    ] = 0.002,
+    no_switch: Annotated[
+        bool, typer.Option("--no-switch", help="Of a deployment: leave the new generation a candidate.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn new rows: last posterior as prior, for entities and features old and new."""
+    """Learn new rows on top of a model; or make a deployment's next generation out of its row log."""
     output, watch = Output(as_json=as_json), Stopwatch()
+    if data is None:
+        refit_deployment(model, output, level=level, margin=margin, no_switch=no_switch)
+        return
     old, metadata = load_model(model)
     config, directory = pointed_at(saved_config(metadata, model), data)
     require_place(out or model)
@@ -274,11 +294,18 @@ def refit_command(
     _warn(training, output)
     folder = out or model
     rows = int(metadata.get("rows", 0)) * (keep == "evidence") + len(examples)
-    save_model(training.model, folder, metadata | {"rows": rows})
+    save_model(training.model, folder, metadata | {"rows": rows} | _until(examples))
     sizes = {effect.name: effect.entities for effect in training.model.random}
     output.line(f"model: {folder}   rows learned: {len(examples):,}   entities: {sizes}")
     document = {"model": str(folder), "level": level, "rows": len(examples), "entities": sizes}
     output.result(document | {"set_aside": training.rows_set_aside, "seconds": watch.seconds})
+
+
+def _until(examples: Examples) -> dict[str, int]:
+    """The time of the last row, where rows have times: what is learned is of that time."""
+    if examples.time_ms is None or not len(examples):
+        return {}
+    return {"until_ms": int(examples.time_ms.max())}
 
 
 def saved_config(metadata: Mapping[str, Any], model: Path) -> Config:

@@ -1,37 +1,15 @@
 """How long something is: a time such as "7d", or a part of a stream such as "1/10"."""
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, final
+from typing import final
 
 import numpy as np
 
 from nearline.arrays import Ints
+from nearline.clock import duration_ms
 from nearline.errors import ConfigError
 from nearline.evaluate.replay import Stream
-
-UNITS_MS: Final = {
-    "ms": 1,
-    "s": 1_000,
-    "m": 60_000,
-    "min": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
-
-
-def duration_ms(text: str) -> float:
-    """A duration such as "90s", "36h" or "1.5d" in ms; units ms, s, m or min, h, d, w.
-
-    Raises `ConfigError` if it is none, or not above 0.
-    """
-    found = _DURATION.fullmatch(text.strip())
-    if found is None or found[2] not in UNITS_MS or float(found[1]) == 0.0:
-        raise ConfigError(f"expected a duration such as '36h' or '7d', got {text!r}")
-    return float(found[1]) * UNITS_MS[found[2]]
 
 
 @final
@@ -52,11 +30,7 @@ class Span:
         try:
             share = float(Fraction(text.replace(" ", "")))
         except (ValueError, ZeroDivisionError):
-            try:
-                return cls(text, ms=duration_ms(text))
-            except ConfigError as error:
-                expected = "a part of the stream such as '1/10', or a duration such as '7d'"
-                raise ConfigError(f"expected {expected}, got {text!r}") from error
+            return cls(text, ms=_positive_ms(text))
         if not 0.0 < share <= 1.0:
             raise ConfigError(f"expected a part of the stream above 0 and up to 1, got {text!r}")
         return cls(text, share=share)
@@ -85,6 +59,17 @@ class Span:
             return max(0, row - max(1, round(self.share * len(stream))))
         assert self.ms is not None  # noqa: S101 - one of the two is given
         return int(np.searchsorted(stream.time_ms, stream.until_ms(row) - self.ms))
+
+
+def _positive_ms(text: str) -> float:
+    expected = "a part of the stream such as '1/10', or a duration such as '7d'"
+    try:
+        ms = duration_ms(text)
+    except ConfigError as error:
+        raise ConfigError(f"expected {expected}, got {text!r}") from error
+    if ms == 0:
+        raise ConfigError(f"expected {expected}, got {text!r}")
+    return float(ms)
 
 
 def first_of_time(stream: Stream, rows: Ints, *, after: int = 0) -> Ints:

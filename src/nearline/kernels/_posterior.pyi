@@ -19,6 +19,18 @@ def update(
     max_steps: int,
     threads: int,
 ) -> None: ...
+def learn(
+    rows: object,
+    data: object,
+    prior: object,
+    before: object,
+    after: object,
+    report: object,
+    outcome: int,
+    tolerance: float,
+    max_steps: int,
+    threads: int,
+) -> None: ...
 def update_one(
     mean: Floats,
     precision: Floats,

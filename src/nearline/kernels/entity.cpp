@@ -164,7 +164,8 @@ struct PriorView {
   const int32_t* column;
 };
 
-void gather_scalars(const UpdateJob& job, Entity& e, Workspace& ws) {
+template <class Job>
+void gather_scalars(const Job& job, Entity& e, Workspace& ws) {
   e.n = static_cast<int64_t>(ws.row.size());
   e.np = padded(e.n);
   e.y = ws.get(kY, e.np);
@@ -238,6 +239,13 @@ void copy_prior(const UpdateJob& job, int64_t index) {
   for (int64_t j = 0; j < d; packed += d - j, ++j) *packed = prior.precision[prior.at(j)];
 }
 
+// out[j] += sum_i c_i x_ij^2.
+void add_all_squares(const Entity& e, Workspace& ws, double* out) {
+  if (!e.x) return add_squares(e, ws, e.curvature, out);
+  for (int64_t i = 0; i < e.n; ++i)
+    for (int64_t j = 0; j < e.m; ++j) out[j] += e.curvature[i] * e.x[i * e.mp + j] * e.x[i * e.mp + j];
+}
+
 // Adds X' C X at the mode, touched places first mapped back to the block.
 void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws) {
   const int64_t d = block_size(job.posterior, index);
@@ -249,12 +257,7 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
   if (!job.posterior.full) {
     double* precision = ws.get(kStep, e.mp);
     std::copy(e.prior, e.prior + e.mp, precision);
-    if (e.x) {
-      for (int64_t i = 0; i < e.n; ++i)
-        for (int64_t j = 0; j < e.m; ++j) precision[j] += e.curvature[i] * e.x[i * e.mp + j] * e.x[i * e.mp + j];
-    } else {
-      add_squares(e, ws, e.curvature, precision);
-    }
+    add_all_squares(e, ws, precision);
     double* to = job.posterior.precision + job.posterior.start[index];
     for (int64_t j = 0; j < e.m; ++j) to[place(j)] = precision[j];
     return;
@@ -283,6 +286,19 @@ bool has_positive_diagonal(const Entity& e) {
   return true;
 }
 
+// Finds the mode by the method, or where that does not converge by the primal one. `dense`: the caller wants e.x.
+Status solve(const Rows& rows, Entity& e, Workspace& ws, Method method, bool dense, double tolerance, int max_steps) {
+  const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
+  if (dense || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(rows, e, ws);
+  if (sparse) return solve_primal<SparseRows>(e, ws, tolerance, max_steps);
+  if (method == kDual) {
+    const Status status = solve_dual(e, ws, tolerance, max_steps);
+    if (status != kNotConverged) return status;
+  }
+  if (!e.x) gather_dense_rows(rows, e, ws);
+  return solve_primal<DenseRows>(e, ws, tolerance, max_steps);
+}
+
 Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t& steps) {
   steps = 0;
   select_rows(job, index, ws, [&](int64_t row, bool learned) { job.row_learned[row] = learned; });
@@ -306,15 +322,7 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   gather_prior(job, index, e, ws);
   if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
-  const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
-  if (job.posterior.full || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(job.rows, e, ws);
-  Status status = kNotConverged;
-  if (sparse) status = solve_primal<SparseRows>(e, ws, job.tolerance, job.max_steps);
-  else if (method == kDual) status = solve_dual(e, ws, job.tolerance, job.max_steps);
-  if (!sparse && status == kNotConverged) {
-    if (!e.x) gather_dense_rows(job.rows, e, ws);
-    status = solve_primal<DenseRows>(e, ws, job.tolerance, job.max_steps);
-  }
+  const Status status = solve(job.rows, e, ws, method, job.posterior.full, job.tolerance, job.max_steps);
   steps = e.steps;
   if (status != kLearned) return status;
   if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
@@ -651,7 +659,209 @@ Status extract_entity(const CompleteJob& job, int64_t e, Workspace& ws) {
   return kLearned;
 }
 
+// Learning one mini-batch after the other: with b the mode of belief and rows, c = w loss'' and r = w (y - mean) there,
+//
+//   precision' = keep precision + X' C X,    shift' = keep shift + X' (r + C X b),
+//
+// for at the mode P (b - m) = X' r, so that (P + X' C X) b = P m + X' (r + C X b). Nothing is subtracted from a belief,
+// and where the last step left b a little off the mode, (precision', shift') is one Newton step nearer. Of a diagonal
+// precision X' C X is its diagonal D, also in the shift, X' r + D b, so that the mean is still b.
+
+// Evidence without what is new: the columns of `after`, zero where `before` has none. False if one has no place there.
+bool begin_evidence(const LearnJob& job, int64_t e, double* shift, double* precision, Workspace& ws) {
+  const int64_t size = block_size(job.after, e), from = job.before.start[e], have = block_size(job.before, e);
+  std::fill(shift, shift + size, 0.0);
+  std::fill(precision, precision + (job.after.full ? packed_size(size) : size), 0.0);
+  ws.compact.assign(static_cast<size_t>(size), -1);
+  if (!place_evidence(job.before, job.after, e, ws)) return false;
+  const double* known = job.before.precision + (job.after.full ? job.before.packed_start[e] : from);
+  for (int64_t i = 0; i < have; ++i) {
+    const int64_t place = ws.place[static_cast<size_t>(i)];
+    ws.compact[static_cast<size_t>(place)] = 0;
+    shift[place] = job.before.mean[from + i];
+    if (!job.after.full) {
+      precision[place] = known[i];
+      continue;
+    }
+    double* row = precision + place * size - place * (place - 1) / 2 - place;   // of (place, 0), were it there
+    for (int64_t k = i; k < have; ++k) row[ws.place[static_cast<size_t>(k)]] = *known++;
+  }
+  return true;
+}
+
+// ws.compact: place in the evidence -> place in the belief, -1 for columns that no row has touched so far. A belief is
+// over those touched, or all columns under a full prior. Returns how many these are.
+int64_t lay_out_belief(const LearnJob& job, int64_t e, int64_t batch, const Places& places, Workspace& ws) {
+  const int64_t size = block_size(job.after, e), from = job.rows.row_start[batch], to = job.rows.row_start[batch + 1];
+  int32_t* compact = ws.compact.data();
+  if (job.prior.full) {
+    for (int64_t j = 0; j < size; ++j) compact[j] = static_cast<int32_t>(column_at(job.after, job.after.start[e], j));
+    return job.rows.columns;
+  }
+  if (!job.rows.indptr) std::fill(compact, compact + size, 0);
+  for (int64_t i = from; job.rows.indptr && i < to; ++i) {
+    const int64_t row = job.rows.row ? job.rows.row[i] : i;
+    for (int64_t k = job.rows.indptr[row]; k < job.rows.indptr[row + 1]; ++k) {
+      const int32_t place = places.find(job.rows.indices[k]);
+      if (place >= 0) compact[place] = 0;
+    }
+  }
+  int32_t d = 0;
+  for (int64_t j = 0; j < size; ++j)
+    if (compact[j] >= 0) compact[j] = d++;
+  return d;
+}
+
+// A full belief as the prior of e: prior + evidence, its factor in kHessian, and its mean.
+Status open_full(const LearnJob& job, int64_t index, const double* shift, const double* precision, Entity& e,
+                 Workspace& ws) {
+  const int64_t size = block_size(job.after, index), d = e.m, dp = e.mp;
+  const int32_t* compact = ws.compact.data();
+  double *p = ws.get(kPrior, dp * dp), *u = ws.get(kHessian, dp * dp), *mean = ws.get(kPriorMean, dp);
+  if (job.prior.full) {
+    double* own = ws.get(kStep, dp);
+    unpack(job.prior.precision, d, dp, p);
+    std::fill(std::copy(job.prior.mean, job.prior.mean + d, own), own + dp, 0.0);
+    multiply_symmetric(p, dp, own, mean);
+  } else {
+    std::fill(p, p + dp * dp, 0.0);
+    std::fill(mean, mean + dp, 0.0);
+    for (int64_t i = d; i < dp; ++i) p[i * dp + i] = 1.0;
+    for (int64_t j = 0; j < size; ++j) {
+      if (compact[j] < 0) continue;
+      const int64_t i = compact[j], column = column_at(job.after, job.after.start[index], j);
+      p[i * dp + i] = job.prior.precision[column];
+      mean[i] = job.prior.precision[column] * job.prior.mean[column];
+    }
+  }
+  for (int64_t j = 0; j < size; precision += size - j, ++j) {   // from element (j, j) to the next
+    if (compact[j] < 0) continue;
+    double* row = p + compact[j] * dp;
+    mean[compact[j]] += shift[j];
+    if (d == size) for (int64_t k = j; k < size; ++k) row[k] += precision[k - j];
+    else for (int64_t k = j; k < size; ++k) if (compact[k] >= 0) row[compact[k]] += precision[k - j];
+  }
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) p[j * dp + i] = p[i * dp + j];
+  std::copy(p, p + dp * dp, u);
+  if (!cholesky(u, dp, ws.get(kPanel, kBlock * std::max(e.np, dp)))) return kNotPositiveDefinite;
+  solve_transposed(u, dp, mean);
+  solve_upper(u, dp, mean);
+  e.prior = p;
+  e.prior_mean = mean;
+  e.is_factored = true;
+  return all_finite(mean, d) ? kLearned : kNotFinite;
+}
+
+// The same of a diagonal one, over the places that the rows touch.
+Status open_diagonal(const LearnJob& job, int64_t index, const double* shift, const double* precision, Entity& e,
+                     Workspace& ws) {
+  double *p = ws.get(kPrior, e.mp), *mean = ws.get(kPriorMean, e.mp);
+  std::fill(p, p + e.mp, 1.0);
+  std::fill(mean, mean + e.mp, 0.0);
+  for (int64_t j = 0; j < e.m; ++j) {
+    const int64_t place = ws.place.empty() ? j : ws.place[static_cast<size_t>(j)];
+    const int64_t column = column_at(job.after, job.after.start[index], place);
+    p[j] = job.prior.precision[column] + precision[place];
+    mean[j] = (job.prior.precision[column] * job.prior.mean[column] + shift[place]) / p[j];
+  }
+  e.prior = p;
+  e.prior_mean = mean;
+  return all_finite(mean, e.m) ? kLearned : kNotFinite;
+}
+
+// Adds what the rows say to the evidence; kResidual holds r as the solver left it.
+void add_rows_learned(const LearnJob& job, int64_t index, Entity& e, double* shift, double* precision, Workspace& ws) {
+  const int64_t size = block_size(job.after, index);
+  double *push = ws.get(kResidual, e.np), *linear = ws.get(kQ, e.np), *less = ws.get(kGradient, std::max(e.np, e.mp));
+  std::fill(less, less + e.mp, 0.0);
+  if (e.full) {   // and so e.x is there
+    DenseRows::multiply(e, e.mean, linear);
+    for (int64_t i = 0; i < e.np; ++i) push[i] += e.curvature[i] * linear[i];
+  }
+  if (e.x) DenseRows::subtract_transposed(e, push, less);
+  else SparseRows::subtract_transposed(e, push, less);
+  if (!job.after.full) {
+    double* squares = ws.get(kStep, e.mp);
+    std::fill(squares, squares + e.mp, 0.0);
+    add_all_squares(e, ws, squares);
+    for (int64_t j = 0; j < e.m; ++j) {
+      const int64_t place = ws.place.empty() ? j : ws.place[static_cast<size_t>(j)];
+      shift[place] += squares[j] * e.mean[j] - less[j];
+      precision[place] += squares[j];
+    }
+    return;
+  }
+  const int32_t* compact = ws.compact.data();
+  double* h = ws.get(kHessian, e.mp * e.mp);
+  std::fill(h, h + e.mp * e.mp, 0.0);
+  add_gram(h, e.mp, e.x, e.n, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)));
+  for (int64_t j = 0; j < size; precision += size - j, ++j) {
+    if (compact[j] < 0) continue;
+    const double* row = h + compact[j] * e.mp;
+    shift[j] -= less[compact[j]];
+    if (e.m == size) for (int64_t k = j; k < size; ++k) precision[k - j] += row[k];
+    else for (int64_t k = j; k < size; ++k) if (compact[k] >= 0) precision[k - j] += row[compact[k]];
+  }
+}
+
+Status learn_batch(const LearnJob& job, int64_t index, int64_t batch, const Places& places, double* shift,
+                   double* precision, Workspace& ws) {
+  if (job.rows.row_start[batch] == job.rows.row_start[batch + 1]) return kNoRows;
+  const int64_t size = block_size(job.after, index);
+  const double keep = job.keep ? job.keep[batch] : 1.0;
+  if (keep != 1.0) {
+    for (int64_t j = 0; j < size; ++j) shift[j] *= keep;
+    for (int64_t j = 0; j < (job.after.full ? packed_size(size) : size); ++j) precision[j] *= keep;
+  }
+  select_rows(job, batch, ws, [&](int64_t row, bool learned) { job.row_learned[row] = learned; });
+  Entity e;
+  e.outcome = job.outcome;
+  e.full = job.after.full;
+  e.m = e.full ? lay_out_belief(job, index, batch, places, ws) : size;
+  if (ws.row.empty()) return kNoRows;
+  ws.place.clear();
+  if (job.rows.indptr) {
+    if (!gather_sparse(job.rows, places, ws)) return kFeatureOutsideBlock;
+    if (!e.full) e.m = keep_touched(size, ws);
+    else for (int32_t& j : ws.sparse_column) j = ws.compact[static_cast<size_t>(j)];
+    e.nonzeros = static_cast<int64_t>(ws.sparse_column.size());
+    e.sparse_start = ws.sparse_start.data();
+    e.sparse_column = ws.sparse_column.data();
+    e.sparse_value = ws.get(kSparse, e.nonzeros);
+  }
+  if (e.m == 0) return kLearned;   // rows without features: nothing to learn
+  e.mp = padded(e.m);
+  gather_scalars(job, e, ws);
+  const auto open = e.full ? open_full : open_diagonal;
+  if (const Status status = open(job, index, shift, precision, e, ws)) return status;
+  if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
+  e.mean = ws.get(kMean, e.mp);
+  const Status status = solve(job.rows, e, ws, choose_method(e), e.full, job.tolerance, job.max_steps);
+  job.steps[batch] = e.steps;
+  if (status != kLearned) return status;
+  if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
+  add_rows_learned(job, index, e, shift, precision, ws);
+  return kLearned;
+}
+
+void learn_entity(const LearnJob& job, int64_t e, Workspace& ws) {
+  double* shift = job.after.mean + job.after.start[e];
+  double* precision = job.after.precision + (job.after.full ? job.after.packed_start[e] : job.after.start[e]);
+  const bool fits = begin_evidence(job, e, shift, precision, ws);
+  const Places places(job.rows, job.after, e, ws);
+  for (int64_t batch = job.batch_start[e]; batch < job.batch_start[e + 1]; ++batch) {
+    job.steps[batch] = 0;
+    job.status[batch] = fits ? learn_batch(job, e, batch, places, shift, precision, ws) : kFeatureOutsideBlock;
+  }
+}
+
 }  // namespace
+
+void run_learn(const LearnJob& job, int64_t from, int64_t to) {
+  Workspace& ws = own_workspace();
+  for (int64_t e = from; e < to; ++e) learn_entity(job, e, ws);
+}
 
 void run_extract(const CompleteJob& job, int64_t from, int64_t to) {
   Workspace ws;

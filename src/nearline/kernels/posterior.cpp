@@ -294,6 +294,40 @@ void update(nb::handle rows, nb::handle data, nb::handle prior, nb::handle poste
   share_entities(argument.entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_update, job, from, to); });
 }
 
+void learn(nb::handle rows, nb::handle data, nb::handle prior, nb::handle before, nb::handle after, nb::handle report,
+           int outcome, double tolerance, int max_steps, int threads) {
+  const RowsArgument argument = read_rows(rows);
+  const int64_t batches = argument.entities, columns = argument.rows.columns;
+  LearnJob job;
+  job.rows = argument.rows;
+  job.y = need<const double>(data, "y", argument.count);
+  job.weight = read<const double>(data, "weight", argument.count);
+  job.offset = read<const double>(data, "offset", argument.count);
+  job.prior = read_blocks<const double>(prior, columns);
+  job.before = read_blocks<const double>(before, columns);
+  job.after = read_blocks<double>(after, columns);
+  const int64_t entities = job.after.entities;
+  require(job.prior.shared && job.prior.start[1] == columns, "the population prior must be shared, one value a column");
+  require(job.after.full || !job.prior.full, "a full prior needs full evidence");
+  require(!job.before.shared && !job.after.shared && job.before.entities == entities &&
+              job.before.full == job.after.full,
+          "evidence before and after differ in entities or form");
+  for (int64_t e = 0; !job.rows.indptr && e < entities; ++e)
+    require(job.after.start[e + 1] - job.after.start[e] == columns, "dense rows need whole blocks");
+  job.batch_start = need<const int64_t>(report, "batch_start", entities + 1);
+  require_ascending(job.batch_start, entities, batches, "batch_start");
+  job.keep = read<const double>(report, "keep", batches);
+  job.status = need<int8_t>(report, "status", batches);
+  job.steps = need<int32_t>(report, "steps", batches);
+  job.row_learned = need<uint8_t>(report, "row_learned", argument.count);
+  require(outcome >= 0 && outcome <= 2, "unknown outcome");
+  job.outcome = outcome;
+  job.tolerance = tolerance;
+  job.max_steps = max_steps;
+  const nb::gil_scoped_release release;
+  share_entities(entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_learn, job, from, to); });
+}
+
 void score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
   const RowsArgument argument = read_rows(rows);
   ScoreJob job;
@@ -502,6 +536,7 @@ NB_MODULE(_posterior, module) {
              nb::arg("weight").none(), nb::arg("offset").none(), nb::arg("new_mean"), nb::arg("new_precision"),
              nb::arg("outcome"), nb::arg("method"), nb::arg("tolerance"),
              nb::arg("max_steps"));
+  module.def("learn", &learn);
   module.def("score", &score);
   module.def("moments", &moments);
   module.def("complete", &complete);

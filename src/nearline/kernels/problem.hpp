@@ -102,6 +102,25 @@ struct CompleteJob {
   int8_t* status = nullptr;
 };
 
+// Evidence + mini-batches of rows, one after the other -> evidence. `rows` are grouped by mini-batch.
+struct LearnJob {
+  Rows rows;
+  const int64_t* batch_start = nullptr;  // [entities + 1]; entity e owns the mini-batches from batch_start[e] on
+  const double* y = nullptr;
+  const double* weight = nullptr;
+  const double* offset = nullptr;
+  const double* keep = nullptr;      // [batches] factor on the evidence before each, null: 1
+  Blocks prior;                      // shared
+  Blocks before;                     // evidence: mean holds the shift
+  Blocks after;                      // likewise, over the columns of `before` and those that rows touch
+  int outcome = kBernoulli;
+  double tolerance = 1e-10;
+  int max_steps = 100;
+  int8_t* status = nullptr;          // [batches]
+  int32_t* steps = nullptr;          // [batches]
+  uint8_t* row_learned = nullptr;    // [rows]
+};
+
 constexpr int64_t kChunks = 16;      // fixed, so that sums over entities do not depend on the number of threads
 
 }  // namespace nearline

@@ -75,6 +75,7 @@ struct Entity {
   double *x = nullptr;                    // [np][mp], unless only the sparse form was gathered
   double *y = nullptr, *w = nullptr, *o = nullptr;   // [np], weight zero in the padding
   const double *prior = nullptr;          // [mp][mp] upper triangle, or [mp]
+  bool is_factored = false;               // kHessian holds the upper factor of a full prior already
   double *prior_mean = nullptr;           // [mp]
   const double* start = nullptr;          // [mp], or null to begin at the prior mean
   double *mean = nullptr;                 // [mp] out
@@ -331,8 +332,10 @@ inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
       for (int64_t i = 0; i < e.n; ++i) z[j * e.np + i] = e.x[i * e.mp + j];
     double* u = ws.get(kHessian, e.mp * e.mp);
     double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
-    std::copy(e.prior, e.prior + e.mp * e.mp, u);
-    if (!cholesky(u, e.mp, panel)) return false;
+    if (!e.is_factored) {
+      std::copy(e.prior, e.prior + e.mp * e.mp, u);
+      if (!cholesky(u, e.mp, panel)) return false;
+    }
     solve_transposed_many(u, e.mp, z, e.np, panel);
     return true;
   }

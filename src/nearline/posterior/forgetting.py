@@ -33,6 +33,11 @@ class Forgetting:
         if self.keep_per_batch is not None and not 0.0 <= self.keep_per_batch <= 1.0:
             raise ConfigError(f"forgetting.keep_per_batch: expected 0 to 1, got {self.keep_per_batch}")
 
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is forgotten."""
+        return self.time_constant_ms is None and self.keep_per_batch is None
+
     def keep_of_belief(self, from_ms: Ints, to_ms: Ints) -> Floats:
         """Share of a belief as of `from_ms` that is left at `to_ms`; ones where time went backwards."""
         if self.keep_per_batch is not None:

@@ -167,6 +167,59 @@ def _new_job(entities: int, rows: int, start: Floats | None = None) -> _Job:
     return _Job(np.zeros(entities, np.int8), np.zeros(entities, np.int32), np.ones(rows, np.uint8), start)
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Learning:
+    """What the kernel fills in, the mini-batches of each entity, and the share of the evidence kept before each."""
+
+    status: NDArray[np.int8]
+    steps: NDArray[np.int32]
+    row_learned: NDArray[np.uint8]
+    batch_start: Ints
+    keep: Floats | None
+
+
+def learn_batches(
+    rows: FeatureRows,
+    labels: Labels,
+    prior: Blocks,
+    before: Blocks,
+    after: Blocks,
+    outcome: Outcome,
+    *,
+    batch_start: Ints,
+    keep: Floats | None = None,
+    threads: int = 1,
+) -> Report:
+    """Add to the evidence `before` what each mini-batch of rows says, one after the other, and leave it in `after`.
+
+    The same as completing the evidence, `update_many` and extracting it again, mini-batch by mini-batch, without
+    making any of these. A mini-batch that could not be learned leaves the evidence it found, times its `keep`.
+
+    Parameters
+    ----------
+    rows : grouped by mini-batch; entity e has the mini-batches from batch_start[e] to batch_start[e + 1].
+    prior : one shared block over all columns.
+    after : blocks to fill, over the columns of `before` and those that the entity's rows touch.
+    keep : float64[mini-batches] in [0, 1], a factor on the evidence before each that has rows; None is 1.
+
+    Returns
+    -------
+    Report
+        Its status and steps are of the mini-batches.
+    """
+    batches = rows.entities
+    learning = _Learning(
+        np.zeros(batches, np.int8),
+        np.zeros(batches, np.int32),
+        np.ones(rows.count, np.uint8),
+        batch_start,
+        keep,
+    )
+    _posterior.learn(rows, labels, prior, before, after, learning, outcome, TOLERANCE, MAX_STEPS, threads)
+    return Report(learning.status, learning.steps, learning.row_learned)
+
+
 def update_one(
     belief: Gaussian,
     features: Features,

@@ -216,6 +216,11 @@ class EmbeddedStore:
         shard = self._existing(generation, partition)
         return None if shard is None else shard.state(key)
 
+    def states(self, generation: int, partition: int, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Keys of a partition that begin so with their values, in the order of their bytes."""
+        shard = self._existing(generation, partition)
+        return [] if shard is None else shard.states(prefix)
+
     def changes(self, generation: int, partition: int, since: int) -> Changes:
         """What was written after commit number `since`."""
         shard = self._existing(generation, partition)

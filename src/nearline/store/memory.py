@@ -138,6 +138,10 @@ class MemoryStore:
         """What the writer of a partition last put under that key."""
         return self._shard(generation, partition).state(key)
 
+    def states(self, generation: int, partition: int, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Keys of a partition that begin so with their values, in the order of their bytes."""
+        return self._shard(generation, partition).states(prefix)
+
     def changes(self, generation: int, partition: int, since: int) -> Changes:
         """What was written after commit number `since`."""
         return self._shard(generation, partition).changes(since)

@@ -138,6 +138,9 @@ class ModelStore(Protocol):
     def state(self, generation: int, partition: int, key: bytes) -> bytes | None:
         """What the writer of a partition last put under that key."""
 
+    def states(self, generation: int, partition: int, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Keys of a partition that begin so with their values, in the order of their bytes."""
+
     def changes(self, generation: int, partition: int, since: int) -> Changes:
         """What was written after commit number `since`; 0 is before the first."""
 

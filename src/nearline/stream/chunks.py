@@ -37,8 +37,11 @@ class Chunk:
     linear: Floats
 
     def observed(self, effect: str) -> Observed:
-        """The rows as one random effect meets them: the others as served, in mean and variance."""
-        others = [name for name in self.served.mean if name != effect]
+        """The rows as one random effect meets them: the others as served, in mean and variance.
+
+        They are added in the order of their names, so that a row comes out the same whatever rows are beside it.
+        """
+        others = sorted(name for name in self.served.mean if name != effect)
         variance = [np.zeros(len(self.position)), *(self.served.variance[name] for name in others)]
         assert self.examples.time_ms is not None  # noqa: S101 - impressions have a time
         return Observed(

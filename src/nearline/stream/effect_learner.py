@@ -1,6 +1,6 @@
-"""Rows of one effect in one partition -> records: each entity's mini-batches learned in turn, thousands at once."""
+"""Rows of one effect in one partition -> records: each entity's mini-batches in turn, thousands of entities at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -15,16 +15,24 @@ from nearline.posterior import outcomes
 from nearline.posterior.blocks import FeatureRows
 from nearline.posterior.update import Status
 from nearline.store.seam import Writing
+from nearline.stream.apart import learn_all_that_can_be
 from nearline.stream.chunks import Chunk, ChunkReader, entity_names
 from nearline.stream.effect_rows import EffectRows
 from nearline.stream.given_others import Observed
-from nearline.stream.joined import decode_rows
-from nearline.stream.minibatch import DueRows, MiniBatches, MiniBatchSettings, Resume, expected_gain
+from nearline.stream.joined import Kind, decode_rows
+from nearline.stream.minibatch import (
+    DueRows,
+    MiniBatches,
+    MiniBatchSettings,
+    Numbered,
+    Resume,
+    expected_gain,
+)
 from nearline.stream.take_back import take_back
-from nearline.stream.update import Rule, learn, score
+from nearline.stream.update import Rule, score
 from nearline.stream.working_records import WorkingRecords
 
-NOT_LEARNED = "a number is not finite, or the label is not one of its outcome"
+NOT_LEARNED = "a number is not finite or too large, or the label is not one of its outcome"
 
 
 @final
@@ -101,6 +109,7 @@ class EffectLearner:
         self._batches = MiniBatches(settings, resume)
         self._begins_after = resume.position
         self._waiting: dict[int, bytes] = {}
+        self._takes_back = False
         self._now: _View | None = None
 
     @property
@@ -126,25 +135,36 @@ class EffectLearner:
         entities, received = self._owned(arrived, chunk, records)
         fresh = arrived.position > self._begins_after
         counts, dead = LearnCounts(rows=received), list[DeadLetter]()
-        for due in self._batches.push(
+        due = self._batches.push(
             arrived.position[fresh],
             arrived.time_ms[fresh],
-            [entities[i] for i in np.flatnonzero(fresh).tolist()],
-            gain=lambda asked: self._gain(asked, chunk, records),
-        ):
-            view, place = self._view(due.position, chunk)
-            fate = self._learn(due, view, place, records)
-            counts = counts.plus(fate.counts(len(due.entities)))
-            dead += self._dead(due, fate, view, place)
-            for position in due.position.tolist():
-                del self._waiting[position]
+            Numbered(entities.code[fresh], entities.names),
+            gain=lambda asked: self._gain(asked, arrived, chunk, records),
+        )
+        for rounds in self._together(due, chunk):
+            for work in _by_entity(rounds, records, chunk):
+                view, place = self._view(work.position, arrived, chunk)
+                fate = self._learn(work, view, place, records)
+                counts = counts.plus(fate.counts(len(work.start) - 1))
+                dead += self._dead(work, fate, view, place, arrived)
+        self._keep_waiting(arrived)
         records.write()
         return counts, dead
 
-    def _owned(self, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> tuple[list[str | None], int]:
-        """The entity to learn each row that arrived, None for rows of others; and how many of these rows are new.
+    def _together(self, due: Iterator[DueRows], chunk: Chunk) -> Iterator[list[DueRows]]:
+        """The rounds of mini-batches that can be learned in one go: all, if none asks what the one before taught.
 
-        Rows that come again because some of them waited have None where their entity has learned them.
+        Taking back is not done by the kernel that learns: then it is one round after the other.
+        """
+        if self._batches.settings.information is None and not chunk.takes_back.any() and not self._takes_back:
+            yield list(due)
+        else:
+            yield from ([one] for one in due)
+
+    def _owned(self, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> tuple[Numbered, int]:
+        """The entity to learn each row that arrived, none for rows of others; and how many of these rows are new.
+
+        Rows that come again because some of them waited have none where their entity has learned them.
         """
         column = chunk.examples.entities[self._effect.kind]
         names = entity_names(chunk, self._effect.kind)
@@ -156,27 +176,34 @@ class EffectLearner:
         if again.any():
             learned_to = records.positions([names[code] for code in column.codes[mine[again]].tolist()])
             wanted[again] = (position[again] > learned_to) & (position[again] > self._begins_after)
-        entities: list[str | None] = [None] * len(arrived.rows)
-        places = (position - arrived.position[0])[wanted].tolist()
-        for place, code in zip(places, column.codes[mine[wanted]].tolist(), strict=True):
-            entities[place] = names[code]
-            self._waiting[int(arrived.position[place])] = arrived.rows[place]
-        return entities, int(np.count_nonzero(~again))
+        code = np.full(len(arrived.rows), -1, dtype=np.int64)
+        code[(position - arrived.position[0])[wanted]] = column.codes[mine[wanted]]
+        return Numbered(code, names), int(np.count_nonzero(~again))
 
-    def _view(self, position: Ints, chunk: Chunk) -> tuple["_View", Ints]:
+    def _view(self, position: Ints, arrived: Arrived, chunk: Chunk) -> tuple["_View", Ints]:
         """The rows at these positions, and their places in it: of the chunk, or of those that waited too."""
         if len(chunk.position) and chunk.position[0] <= position.min():
             if self._now is None or self._now.chunk is not chunk:
                 self._now = _View(chunk, self._effect)
             return self._now, np.searchsorted(chunk.position, position)
         order = np.argsort(position)
-        rows = decode_rows([self._waiting[at] for at in position[order].tolist()])
+        rows = decode_rows([self._row(at, arrived) for at in position[order].tolist()])
         waited, _ = self._reader.read(position[order], rows)
         return _View(waited, self._effect), np.argsort(order)
 
-    def _gain(self, position: Ints, chunk: Chunk, records: WorkingRecords) -> Floats:
+    def _row(self, position: int, arrived: Arrived) -> bytes:
+        """The bytes of a row that arrived or waited before."""
+        place = position - int(arrived.position[0])
+        return arrived.rows[place] if place >= 0 else self._waiting[position]
+
+    def _keep_waiting(self, arrived: Arrived) -> None:
+        """Hold on to the rows that wait now."""
+        self._waiting = {at: self._row(at, arrived) for at in self._batches.waiting.tolist()}
+        self._takes_back = any(row[0] == Kind.TAKE_BACK for row in self._waiting.values())
+
+    def _gain(self, position: Ints, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> Floats:
         """What rows would teach by what is known of their entities now, float64[n], in nats."""
-        view, place = self._view(position, chunk)
+        view, place = self._view(position, arrived, chunk)
         codes = view.chunk.examples.entities[self._effect.kind].codes[place]
         names = entity_names(view.chunk, self._effect.kind)
         numbers = records.numbers([names[code] for code in codes.tolist()])
@@ -188,44 +215,91 @@ class EffectLearner:
         curvature = outcomes.curvature(self._rule.outcome, observed.offset + mean) / self._rule.noise_variance
         return expected_gain(variance, curvature, observed.weight)
 
-    def _learn(self, due: DueRows, view: "_View", place: Ints, records: WorkingRecords) -> "_Fate":
-        """Learn a mini-batch of each entity: what is new first, then what it takes back."""
-        numbers = records.numbers(due.entities)
-        known = records.known(numbers)
+    def _learn(self, work: "_Work", view: "_View", place: Ints, records: WorkingRecords) -> "_Fate":
+        """Learn mini-batches: what is new first, then what they take back."""
+        known = records.known(work.numbers)
+        batches = len(work.start) - 1
         learned = np.ones(len(place), dtype=np.bool_)
         status = np.zeros(len(place), dtype=np.int64)
-        group = np.repeat(np.arange(len(numbers)), np.diff(due.start))
+        batch = np.repeat(np.arange(batches), np.diff(work.start))
         takes_back = view.chunk.takes_back[place]
-        more_rows = np.zeros(len(numbers), dtype=np.int64)
         for is_back in (False, True):
             some = np.flatnonzero(takes_back == is_back)
             if len(some) == 0:
                 continue
-            start = np.zeros(len(numbers) + 1, dtype=np.int64)
-            np.cumsum(np.bincount(group[some], minlength=len(numbers)), out=start[1:])
+            start = np.zeros(batches + 1, dtype=np.int64)
+            np.cumsum(np.bincount(batch[some], minlength=batches), out=start[1:])
             rows, observed = view.rows(place[some], start), view.at(place[some])
             if is_back:
                 done = take_back(known, rows, observed, self._rule)
             else:
-                done = learn(known, rows, observed, self._rule, threads=self._threads)
+                done = learn_all_that_can_be(
+                    known, rows, observed, self._rule, batch_start=work.batch_start, threads=self._threads
+                )
             known = done.known
-            status[some] = done.report.status[group[some]]
+            status[some] = done.report.status[batch[some]]
             learned[some] = (done.report.row_learned != 0) & (status[some] == Status.LEARNED)
-            sign = -1 if is_back else 1
-            more_rows += sign * np.bincount(group[some][learned[some]], minlength=len(numbers))
-        records.put(numbers, known, due.position[due.start[1:] - 1], more_rows)
+        more = np.zeros(len(place) + 1, dtype=np.int64)
+        np.cumsum(np.where(learned, np.where(takes_back, -1, 1), 0), out=more[1:])
+        end = work.start[work.batch_start]
+        records.put(work.numbers, known, work.position[end[1:] - 1], np.diff(more[end]))
         return _Fate(learned, status, takes_back)
 
-    def _dead(self, due: DueRows, fate: "_Fate", view: "_View", place: Ints) -> list[DeadLetter]:
+    def _dead(
+        self, work: "_Work", fate: "_Fate", view: "_View", place: Ints, arrived: Arrived
+    ) -> list[DeadLetter]:
         """A letter for each row that was set aside."""
         letters = []
         for i in np.flatnonzero(~fate.learned).tolist():
-            status, position = Status(int(fate.status[i])), int(due.position[i])
+            status, position = Status(int(fate.status[i])), int(work.position[i])
             why = NOT_LEARNED if status is Status.LEARNED else status.name.lower().replace("_", " ")
             time_ms = int(view.observed.time_ms[place[i]])
             reason = f"{self._effect.name}: {why}"
-            letters.append(DeadLetter(position, reason, self._waiting[position], time_ms))
+            (record,) = decode_rows([self._row(position, arrived)]).records
+            letters.append(DeadLetter(position, reason, record, time_ms))
         return letters
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """Mini-batches of some entities, those of an entity one after the other.
+
+    numbers : int64[entities], in the working records.
+    batch_start : int64[entities + 1]; entity e has the mini-batches from batch_start[e] to batch_start[e + 1].
+    start : int64[mini-batches + 1]; mini-batch b has the rows from start[b] to start[b + 1].
+    position : int64[rows].
+    """
+
+    numbers: Ints
+    batch_start: Ints
+    start: Ints
+    position: Ints
+
+
+def _by_entity(rounds: Sequence[DueRows], records: WorkingRecords, chunk: Chunk) -> Iterator[_Work]:
+    """The mini-batches of all rounds: those with a row that waited, of which an entity has one, before the others."""
+    if not rounds:
+        return
+    names = rounds[0].entity.names
+    code, of_code = np.unique(np.concatenate([due.entity.code for due in rounds]), return_inverse=True)
+    number = records.numbers([names[each] for each in code.tolist()])[of_code]
+    position = np.concatenate([due.position for due in rounds])
+    size = np.concatenate([np.diff(due.start) for due in rounds])
+    begin = np.cumsum(size) - size
+    waited = position[begin] < (chunk.position[0] if len(chunk.position) else position.max() + 1)
+    for those in (np.flatnonzero(waited), np.flatnonzero(~waited)):
+        if len(those):
+            order = those[np.argsort(number[those], kind="stable")]
+            entities, batches = np.unique(number[order], return_counts=True)
+            start = _starts(size[order])
+            at = np.repeat(begin[order] - start[:-1], size[order]) + np.arange(start[-1])
+            yield _Work(entities, _starts(batches), start, position[at])
+
+
+def _starts(size: Ints) -> Ints:
+    """Where each of consecutive runs begins, and where the last ends, int64[runs + 1]."""
+    return np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
 
 
 @final

@@ -220,9 +220,8 @@ def _key(shown: Shown) -> bytes:
 
 
 def _shown_value(shown: Shown) -> bytes:
-    partitions = shown.partitions
-    head = _SHOWN.pack(shown.time_ms, shown.weight, len(partitions))
-    return head + struct.pack(f"<{len(partitions)}H", *partitions) + shown.record
+    head = _SHOWN.pack(shown.time_ms, shown.weight, len(shown.partitions))
+    return head + _partition_bytes(shown.partitions) + shown.record
 
 
 def _shown(key: bytes, value: bytes, answer: bytes | None) -> Shown:
@@ -232,6 +231,11 @@ def _shown(key: bytes, value: bytes, answer: bytes | None) -> Shown:
     close_ms = int.from_bytes(key[:8])
     known = None if answer is None else _unpacked(answer)[0]
     return Shown(close_ms, key[8:].decode(), time_ms, weight, partitions, value[begin:], known)
+
+
+@cache
+def _partition_bytes(partitions: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<{len(partitions)}H", *partitions)
 
 
 @cache

@@ -123,6 +123,11 @@ def encode_row(example: JoinedExample) -> bytes:
     return header + example.impression
 
 
+def row_time_ms(row: bytes) -> int:
+    """The event time of one row."""
+    return int(_HEADER.unpack_from(row)[3])
+
+
 def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes]]:
     """Return the rows of each partition that has any, each example once in every partition it goes to."""
     rows: dict[int, list[bytes]] = {}
@@ -155,4 +160,16 @@ def decode_rows(rows: Sequence[bytes]) -> Rows:
         weight=np.ascontiguousarray(fields["weight"], dtype=np.float64),
         time_ms=np.ascontiguousarray(fields["time_ms"], dtype=np.int64),
         records=[row[size:] for row in rows],
+    )
+
+
+def take_rows(parts: Sequence[Rows], index: Sequence[Ints]) -> Rows:
+    """The rows listed for each part, int64, one part after the other."""
+    pairs = list(zip(parts, index, strict=True))
+    return Rows(
+        kind=np.concatenate([np.zeros(0, np.uint8), *(rows.kind[i] for rows, i in pairs)]),
+        label=np.concatenate([np.zeros(0), *(rows.label[i] for rows, i in pairs)]),
+        weight=np.concatenate([np.zeros(0), *(rows.weight[i] for rows, i in pairs)]),
+        time_ms=np.concatenate([np.zeros(0, np.int64), *(rows.time_ms[i] for rows, i in pairs)]),
+        records=[rows.records[j] for rows, i in pairs for j in i.tolist()],
     )

@@ -64,6 +64,11 @@ class JoinedLog:
             end = head_in(txn, self._environment[_ROWS], partition).end
             return read_in(txn, self._environment[_ROWS], partition, min(after, end), limit)
 
+    def begin(self, partition: int) -> int:
+        """The position of the oldest row there is; one beyond the end where there is none."""
+        with self._environment.read() as txn:
+            return head_in(txn, self._environment[_ROWS], partition).begin
+
     def end(self, partition: int) -> int:
         """The position of the partition's last row; 0 where there never was one."""
         with self._environment.read() as txn:

@@ -1,5 +1,6 @@
 """What is known of all entities of one effect, in memory: gathered for a step, and put back after it."""
 
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -28,6 +29,8 @@ class KnownTable:
         self._shift, self._precision = np.zeros((0, columns)), np.zeros((0, size))
         self._column = np.arange(columns, dtype=np.int32)
         self._ragged: dict[int, tuple[Columns, Floats, Floats]] = {}
+        self._last: tuple[Ints, Blocks] | None = None
+        """What was put last stays in one piece until other entities are asked for: most often they are the same."""
         self._nothing = np.zeros(0, dtype=np.int32), np.zeros(0), np.zeros(0)
 
     @property
@@ -56,9 +59,16 @@ class KnownTable:
             self._shift[entity] = evidence.mean.reshape(len(entity), self._columns)
             self._precision[entity] = evidence.precision.reshape(len(entity), self._precision.shape[1])
             return
+        if evidence.column is None:
+            evidence = replace(evidence, column=np.tile(self._column, len(entity)))
+        if self._last is not None and not np.array_equal(entity, self._last[0]):
+            self._spread(*self._last)
+        self._last = entity, evidence
+
+    def _spread(self, entity: Ints, evidence: Blocks) -> None:
+        """Keep what was put for each entity by itself."""
         column = evidence.column
-        if column is None:
-            column = np.tile(self._column, len(entity))
+        assert column is not None  # noqa: S101 - see put
         start = evidence.start.tolist()
         packed = start if evidence.packed_start is None else evidence.packed_start.tolist()
         shift, precision, ragged = evidence.mean, evidence.precision, self._ragged
@@ -66,6 +76,11 @@ class KnownTable:
             ragged[e] = column[i:j], shift[i:j], precision[p:q]
 
     def _take_ragged(self, entity: Ints) -> Blocks:
+        if self._last is not None:
+            if np.array_equal(entity, self._last[0]):
+                return self._last[1]
+            self._spread(*self._last)
+            self._last = None
         parts = [self._ragged.get(e, self._nothing) for e in entity.tolist()]
         start = np.zeros(len(parts) + 1, dtype=np.int64)
         np.cumsum([len(part[0]) for part in parts], out=start[1:])

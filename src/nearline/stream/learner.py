@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from nearline.errors import DataError
-from nearline.events.dead_letters import encode_dead_letter
+from nearline.events.dead_letters import DeadLetter, encode_dead_letter
 from nearline.model.game import GameModel
 from nearline.posterior.forgetting import Forgetting
 from nearline.store.seam import Writing
@@ -130,15 +130,22 @@ class Learner:
         position = np.arange(first, first + len(rows))
         arrived = Arrived(position, joined.time_ms, rows, before.position)
         chunk, dead = self._reader.read(position, joined)
+        _put_letters(txn, dead, "")
         counts = before.counts
         for effect in self._effects:
             more, letters = effect.step(txn, arrived, chunk)
-            counts, dead = counts.plus(more), dead + letters
-        for number, letter in enumerate(dead):
-            txn.put_state(DEAD_KEY + b"%020d/%d" % (letter.position, number), encode_dead_letter(letter))
+            counts = counts.plus(more)
+            _put_letters(txn, letters, effect.name)
         self.taken_to = first + len(rows) - 1
-        counts = msgspec.structs.replace(counts, waiting=sum(map(len, self._effects)))
+        if self.taken_to >= before.position:  # else rows that wait are still to come again
+            counts = msgspec.structs.replace(counts, waiting=sum(map(len, self._effects)))
         waiting = {effect.name: effect.resume for effect in self._effects}
         progress = Progress(max(self.taken_to, before.position), counts, waiting)
         txn.put_state(PROGRESS_KEY, msgspec.msgpack.encode(progress))
         return progress
+
+
+def _put_letters(txn: Writing, letters: Sequence[DeadLetter], effect: str) -> None:
+    """Keep dead letters by position and effect, so that one that comes again after a restart is there once."""
+    for letter in letters:
+        txn.put_state(DEAD_KEY + b"%020d/%s" % (letter.position, effect.encode()), encode_dead_letter(letter))

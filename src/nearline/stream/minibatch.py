@@ -61,16 +61,30 @@ class MiniBatchSettings:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Numbered:
+    """The entity of each of n rows: names[code], none where the code is -1. `code` int64[n]."""
+
+    code: Ints
+    names: Sequence[str]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class DueRows:
     """A mini-batch of each of some entities.
 
-    entities: the names [m]. start: int64[m + 1], entity e owns position[start[e] : start[e + 1]].
+    entity: m of them, each once. start: int64[m + 1], entity e owns position[start[e] : start[e + 1]].
     position: int64[rows], ascending for each entity.
     """
 
-    entities: list[str]
+    entity: Numbered
     start: Ints
     position: Ints
+
+    @property
+    def entities(self) -> list[str]:
+        """The names."""
+        return [self.entity.names[code] for code in self.entity.code.tolist()]
 
 
 @final
@@ -153,6 +167,11 @@ class MiniBatches:
         return len(self._waiting)
 
     @property
+    def waiting(self) -> Ints:
+        """The positions of the rows that wait, int64[n], ascending."""
+        return self._waiting.position
+
+    @property
     def resume(self) -> Resume:
         """Where to read on from after a restart, once all that was due is learned and durable."""
         if not len(self._waiting):
@@ -163,7 +182,7 @@ class MiniBatches:
         self,
         position: Ints,
         time_ms: Ints,
-        entities: Sequence[str | None],
+        entities: Sequence[str | None] | Numbered,
         *,
         unfinished: Bools | None = None,
         gain: Gain | None = None,
@@ -202,19 +221,24 @@ class MiniBatches:
             yield from self._advance(rows.take(np.arange(begin, min(end, len(rows)))), gain)
             begin = end
 
-    def _code(self, entities: Sequence[str | None]) -> Ints:
-        codes, names = self._codes, self._names
-        found = np.empty(len(entities), np.int64)
-        for row, name in enumerate(entities):
-            if name is None:
-                found[row] = -1
-                continue
-            code = codes.get(name)
-            if code is None:
-                code = codes[name] = len(names)
-                names.append(name)
-            found[row] = code
-        return found
+    def _code(self, entities: Sequence[str | None] | Numbered) -> Ints:
+        """The number by which each row's entity is known here, -1 for none."""
+        if not isinstance(entities, Numbered):
+            found = [-1 if name is None else self._number(name) for name in entities]
+            return np.array(found, dtype=np.int64)
+        used = np.zeros(len(entities.names) + 1, dtype=np.bool_)
+        used[entities.code] = True
+        number = np.full(len(used), -1, dtype=np.int64)
+        for code in np.flatnonzero(used[:-1]).tolist():
+            number[code] = self._number(entities.names[code])
+        return number[entities.code]
+
+    def _number(self, name: str) -> int:
+        number = self._codes.get(name)
+        if number is None:
+            number = self._codes[name] = len(self._names)
+            self._names.append(name)
+        return number
 
     def _shorten_names(self) -> None:
         """Forget the names of entities without waiting rows, before they are many."""
@@ -274,8 +298,7 @@ class MiniBatches:
         size = end - begin
         start = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
         at = np.repeat(begin - start[:-1], size) + np.arange(start[-1])
-        names = self._names
-        return DueRows([names[code] for code in rows.code[begin]], start, rows.position[at])
+        return DueRows(Numbered(rows.code[begin], self._names), start, rows.position[at])
 
 
 @final

@@ -1,6 +1,6 @@
 """What is known of entities + their labelled rows -> what is then known; and the scores it gives.
 
-One call takes one mini-batch of each entity, thousands of entities at once. It is the only way of learning a
+One call takes mini-batches of each entity, thousands of entities at once. It is the only way of learning a
 stream: the worker, the catch-up of a new generation and the replay all call it::
 
     evidence' = keep * evidence + what the rows say, each discounted by its own age
@@ -16,14 +16,14 @@ from typing import final
 
 import numpy as np
 
-from nearline.arrays import Bools, Floats, Ints
-from nearline.posterior.blocks import Blocks, FeatureRows, active_layout, share
-from nearline.posterior.evidence import complete, extract_evidence, layout_for, no_evidence
+from nearline.arrays import Bools, Columns, Floats, Ints
+from nearline.posterior.blocks import Blocks, FeatureRows, active_layout, empty_blocks, share
+from nearline.posterior.evidence import complete, layout_for, no_evidence
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
 from nearline.posterior.score import score_blocks
-from nearline.posterior.update import Labels, Report, update_many
+from nearline.posterior.update import Labels, Report, learn_batches
 from nearline.stream.given_others import Observed, given_others
 
 NEVER = -(1 << 62)
@@ -76,9 +76,9 @@ class Known:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What is known after a mini-batch, and how its entities and rows fared.
+    """What is known after mini-batches, and how these and their rows fared.
 
-    An entity that could not be fitted keeps its evidence, discounted to the new `as_of_ms`; its status says why.
+    A mini-batch that could not be fitted leaves the evidence as it was, discounted to its time; its status says why.
     """
 
     known: Known
@@ -90,40 +90,51 @@ class Learned:
         return np.asarray(self.report.row_learned == 0)
 
 
-def learn(known: Known, rows: FeatureRows, observed: Observed, rule: Rule, *, threads: int = 1) -> Learned:
-    """Learn a mini-batch of each entity; entities without a row come back as they are, bit for bit.
+def learn(
+    known: Known,
+    rows: FeatureRows,
+    observed: Observed,
+    rule: Rule,
+    *,
+    batch_start: Ints | None = None,
+    threads: int = 1,
+) -> Learned:
+    """Learn mini-batches of each entity; entities without a row come back as they are, bit for bit.
 
     The blocks that come back hold the columns the entity had and those its rows touch.
 
     Parameters
     ----------
-    known : of the entities that `rows` is grouped by.
-    rows : the effect's features.
+    known : of the entities.
+    rows : the effect's features, grouped by mini-batch.
     observed : the rows' labels, what else went into their linear predictor, and their times.
+    batch_start : int64[entities + 1]; entity e has the mini-batches from batch_start[e] to batch_start[e + 1], and
+        learns them in that order, as in as many calls; by default each has one.
     """
-    to_ms = _latest(rows, observed.time_ms, known.as_of_ms)
+    if batch_start is None:
+        batch_start = np.arange(rows.entities + 1)
+    forgetting, evidence = rule.forgetting, known.evidence
+    from_ms, to_ms = _times(rows, observed.time_ms, known.as_of_ms, batch_start)
     terms = given_others(observed, rule.outcome, rule.noise_variance)
     weight = terms.weight
-    if rule.forgetting.time_constant_ms is not None:
-        weight = weight * rule.forgetting.keep_of_rows(observed.time_ms, _of_rows(rows, to_ms))
-    scaled = rows if terms.scale is None else scaled_rows(rows, terms.scale)
-    keep = rule.forgetting.keep_of_belief(known.as_of_ms, to_ms)
-    layout = layout_for(rows, known.evidence, rule.prior)
-    before = complete(known.evidence, rule.shared, layout, keep=keep, threads=threads)
-    update = update_many(
-        scaled,
+    if forgetting.time_constant_ms is not None:
+        weight = weight * forgetting.keep_of_rows(observed.time_ms, _of_rows(rows, to_ms))
+    keep = None if forgetting.is_none else forgetting.keep_of_belief(from_ms, to_ms)
+    of_entities = replace(rows, row_start=rows.row_start[batch_start])
+    start, column = _layout(of_entities, evidence)
+    after = empty_blocks(start, column, full=evidence.full)
+    report = learn_batches(
+        rows if terms.scale is None else scaled_rows(rows, terms.scale),
         Labels(observed.y, weight, terms.offset),
-        before,
+        rule.shared,
+        evidence,
+        after,
         rule.outcome,
-        full=known.evidence.full,
+        batch_start=batch_start,
+        keep=keep,
         threads=threads,
     )
-    seen = layout if _is_whole(known.evidence, rows) else active_layout(rows, known.evidence)
-    evidence = extract_evidence(update.beliefs, rule.shared, seen, threads=threads)
-    idle = rows.row_start[1:] == rows.row_start[:-1]
-    if idle.any():
-        evidence = _with_unchanged(evidence, known.evidence, idle)
-    return Learned(Known(evidence, to_ms), update.report)
+    return Learned(Known(after, _latest(to_ms, known.as_of_ms, batch_start)), report)
 
 
 def score(
@@ -151,18 +162,41 @@ def scaled_rows(rows: FeatureRows, scale: Floats) -> FeatureRows:
     return replace(rows, dense=dense * scale[:, None], dense32=None)
 
 
-def _latest(rows: FeatureRows, time_ms: Ints, as_of_ms: Ints) -> Ints:
-    """The time of each entity's latest row, or that of its evidence where this is later, int64[entities]."""
-    times = time_ms if rows.row is None else time_ms[rows.row]
-    start = rows.row_start
-    if len(times) == 0:
+def _times(rows: FeatureRows, time_ms: Ints, as_of_ms: Ints, batch_start: Ints) -> tuple[Ints, Ints]:
+    """The time the evidence is discounted to before and after each mini-batch, int64[mini-batches] each.
+
+    After it is the time of its latest row, or before where this is later.
+    """
+    latest = _greatest(time_ms if rows.row is None else time_ms[rows.row], rows.row_start)
+    size = np.diff(batch_start)
+    if len(latest) == len(size) and (size == 1).all():
+        return as_of_ms, np.maximum(as_of_ms, latest)
+    first = batch_start[:-1][size > 0]
+    latest[first] = np.maximum(latest[first], as_of_ms[size > 0])
+    # The running maximum of each entity: that of (entity, rank of the time).
+    time, rank = np.unique(latest, return_inverse=True)
+    entity = np.repeat(np.arange(len(size)), size) * len(time)
+    to_ms = time[np.maximum.accumulate(entity + rank) - entity]
+    from_ms = np.concatenate([to_ms[:0], to_ms])
+    from_ms[1:] = to_ms[:-1]
+    from_ms[first] = as_of_ms[size > 0]
+    return from_ms, to_ms
+
+
+def _latest(to_ms: Ints, as_of_ms: Ints, batch_start: Ints) -> Ints:
+    """The time after the last mini-batch of each entity; `as_of_ms` of one without any. int64[entities]."""
+    if len(to_ms) == 0:
         return as_of_ms
-    if (start[1:] > start[:-1]).all():
-        return np.maximum(as_of_ms, np.maximum.reduceat(times, start[:-1]))
-    latest = as_of_ms.copy()
-    busy = np.flatnonzero(start[1:] > start[:-1])
-    latest[busy] = np.maximum(as_of_ms[busy], np.maximum.reduceat(times, start[busy]))
-    return latest
+    return np.where(batch_start[1:] > batch_start[:-1], to_ms[batch_start[1:] - 1], as_of_ms)
+
+
+def _greatest(values: Ints, start: Ints) -> Ints:
+    """The greatest of each group of values, int64[groups]; `NEVER` of one without any."""
+    greatest = np.full(len(start) - 1, NEVER, dtype=np.int64)
+    busy = start[1:] > start[:-1]
+    if busy.any():
+        greatest[busy] = np.maximum.reduceat(values[: start[-1]], start[:-1][busy])
+    return greatest
 
 
 def _of_rows(rows: FeatureRows, of_entity: Ints) -> Ints:
@@ -175,19 +209,11 @@ def _of_rows(rows: FeatureRows, of_entity: Ints) -> Ints:
     return out
 
 
-def _is_whole(evidence: Blocks, rows: FeatureRows) -> bool:
-    """Whether every block holds every column already."""
-    return len(evidence.mean) == rows.entities * rows.columns
-
-
-def _with_unchanged(after: Blocks, before: Blocks, same: Bools) -> Blocks:
-    """The evidence with blocks of `same` entities bit for bit as before; those have the layout they had."""
-    mean, precision = after.mean.copy(), after.precision.copy()
-    packed_after, packed_before = after.packed_start, before.packed_start
-    for e in np.flatnonzero(same):
-        mean[after.start[e] : after.start[e + 1]] = before.mean[before.start[e] : before.start[e + 1]]
-        if packed_after is None or packed_before is None:
-            packed_after, packed_before = after.start, before.start
-        here = slice(packed_after[e], packed_after[e + 1])
-        precision[here] = before.precision[packed_before[e] : packed_before[e + 1]]
-    return replace(after, mean=mean, precision=precision)
+def _layout(rows: FeatureRows, evidence: Blocks) -> tuple[Ints, Columns | None]:
+    """`start` and `column` of the evidence after the rows."""
+    if len(evidence.mean) == rows.entities * rows.columns:
+        return evidence.start, evidence.column  # it has every column already
+    start, column = active_layout(rows, evidence)
+    if column is None:
+        column = np.tile(np.arange(rows.columns, dtype=np.int32), rows.entities)
+    return start, column

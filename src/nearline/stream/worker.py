@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Signal
+from time import perf_counter
 from typing import final
 
 import msgspec
@@ -25,7 +26,7 @@ from nearline.stream.effect_learner import LearnCounts
 from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import Progress as JoinProgress
-from nearline.stream.joined import JoinCounts
+from nearline.stream.joined import JoinCounts, row_time_ms
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import PROGRESS_KEY, Learner, LearnSettings, Progress, progress_of
 from nearline.stream.roles import Role
@@ -64,8 +65,11 @@ class Standing(msgspec.Struct, frozen=True):
     Attributes
     ----------
     generation : the one it learns into.
-    joined : where every event went. events_left : in the log, not joined yet. None unless this worker joins.
+    joined : where every event went; None unless this worker joins. joined_to : the last position joined.
+    events_left : in the log, not joined yet.
     learned : what became of the rows of its partitions. rows_left : in the row log, not learned yet.
+    turns, turn_seconds : turns with something to do since this process began, and what they took in all.
+    learned_ms : event time of the last row this process has taken; -1 before the first.
     """
 
     generation: int
@@ -73,6 +77,10 @@ class Standing(msgspec.Struct, frozen=True):
     rows_left: int
     joined: JoinCounts | None = None
     events_left: int = 0
+    turns: int = 0
+    turn_seconds: float = 0.0
+    learned_ms: int = -1
+    joined_to: int = 0
 
 
 @final
@@ -114,7 +122,8 @@ class Worker:
         self._roles: list[Role] = []
         self._joined: JoinedLog | None = None
         try:
-            self._roles += [Role(folder / "roles", f"learn-{p}") for p in self._partitions]
+            for partition in self._partitions:  # one by one: what was taken is given back if another is refused
+                self._roles.append(Role(folder / "roles", f"learn-{partition}"))
             self._join = self._take_join(folder) if index == 0 else None
             self._joined = JoinedLog(folder / "joined")
         except BaseException:
@@ -124,6 +133,7 @@ class Worker:
         self._learned: dict[int, Progress] = {}
         self._join_progress = self._joined.progress()
         self._last_event_ms = self._clock.now_ms()
+        self._turns, self._turn_seconds, self._learned_ms = 0, 0.0, -1
 
     def _take_join(self, folder: Path) -> Join:
         self._roles.append(Role(folder / "roles", "join"))
@@ -133,20 +143,28 @@ class Worker:
 
     def turn(self) -> bool:
         """Take what there is, up to the bounds, and commit it; whether there was anything."""
+        begin = perf_counter()
         if (live := self._store.live()) is not None and live != self._generation:
             self._generation = live
             self._learners.clear()
         was_busy = self._join_some() if self._join is not None else False
         for partition in self._partitions:
             was_busy |= self._learn_some(partition)
+        if was_busy:
+            self._turns += 1
+            self._turn_seconds += perf_counter() - begin
         return was_busy
 
-    def run(self, stop: Signal, watch: Callable[[Standing], None] | None = None) -> None:
-        """Take turns until `stop` is set; the turn under way is finished first."""
+    def run(
+        self, stop: Signal, watch: Callable[[Standing], None] | None = None, *, once: bool = False
+    ) -> None:
+        """Take turns until `stop` is set, or once there is nothing left; the turn under way is finished first."""
         while not stop.is_set():
             was_busy = self.turn()
             if watch is not None:
                 watch(self.standing())
+            if not was_busy and once:
+                return
             if not was_busy:
                 stop.wait(self._settings.poll_ms / 1000)
 
@@ -159,12 +177,29 @@ class Worker:
             learned = learned.plus(one.counts)
         ends = [self._joined.end(partition) for partition in self._partitions]
         rows_left = sum(end - one.position for end, one in zip(ends, progress, strict=True))
-        if self._join is None:
-            return Standing(self._generation, learned, rows_left)
-        joined = self._join_progress
+        joined = None if self._join is None else self._join_progress
         return Standing(
-            self._generation, learned, rows_left, joined.counts, self._log.end() - joined.position
+            self._generation,
+            learned,
+            rows_left,
+            None if joined is None else joined.counts,
+            0 if joined is None else self._log.end() - joined.position,
+            self._turns,
+            self._turn_seconds,
+            self._learned_ms,
+            0 if joined is None else joined.position,
         )
+
+    @property
+    def joins(self) -> bool:
+        """Whether it joins."""
+        return self._join is not None
+
+    @property
+    def row_log(self) -> JoinedLog:
+        """The row log, for others in this process to read: a process opens it once."""
+        assert self._joined is not None  # noqa: S101 - open until it is closed
+        return self._joined
 
     def close(self) -> None:
         """Give back the jobs; nothing is lost."""
@@ -205,6 +240,7 @@ class Worker:
         except BaseException:
             del self._learners[partition]  # it may hold what was not committed
             raise
+        self._learned_ms = max(self._learned_ms, row_time_ms(rows.records[-1]))
         return True
 
     def _learner(self, partition: int) -> Learner:

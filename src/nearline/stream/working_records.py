@@ -36,7 +36,8 @@ class WorkingRecords:
 
     def positions(self, names: Sequence[str]) -> Ints:
         """The last row of the row log that each entity has learned, int64[n]."""
-        return self._position[self.numbers(names)]
+        numbers = self.numbers(names)  # first, as it may replace the positions by more of them
+        return self._position[numbers]
 
     def known(self, numbers: Ints) -> Known:
         """What is known of these entities."""

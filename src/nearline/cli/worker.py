@@ -1,0 +1,128 @@
+"""`nearline worker`: joins and learns the events of a deployment until it is stopped."""
+
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Event as Signal
+from types import FrameType
+from typing import Annotated, final
+
+import typer
+
+from nearline.cli.console import INTERRUPTED, Output
+from nearline.cli.drift import DriftAlarm, start_refit
+from nearline.cli.live import Latest, show_end, shown
+from nearline.cli.train import AsJson, ConfigPath
+from nearline.clock import SystemClock
+from nearline.config import Config, read_config
+from nearline.errors import ConfigError, ModelError
+from nearline.events.embedded import EmbeddedLog
+from nearline.observe.exporter import exporting
+from nearline.store.seam import ModelStore
+from nearline.stream.drift_watch import DriftWatch
+from nearline.stream.worker import Standing, Worker, WorkerSettings
+from nearline.wiring import find_store, open_store, stream_folder, worker_settings
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+def worker_command(
+    config: ConfigPath,
+    index: Annotated[int, typer.Option(min=0, help="Which worker this is, from 0; worker 0 also joins.")] = 0,
+    of: Annotated[int, typer.Option(min=1, help="How many workers there are.")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="Stop when there is nothing left to do.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65_535, help="Answer Prometheus here; 0 takes a free port.", show_default="off"
+        ),
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="The address to answer Prometheus at.")] = "127.0.0.1",
+    as_json: AsJson = False,
+) -> None:
+    """Join events and learn from them, turn by turn, until SIGTERM or an interrupt; the last turn is finished."""
+    output, settings = Output(as_json=as_json), read_config(config)
+    folder, how = stream_folder(settings.stream, config), _worker_settings(settings)
+    if find_store(folder) is None:
+        raise ModelError(f"{folder}: no deployment there; begin one: nearline publish MODEL {config}")
+    with ExitStack() as stack, _stopping() as stop:
+        store = open_store(
+            folder / "store", partitions=settings.stream.partitions, history=settings.stream.history
+        )
+        stack.callback(store.close)
+        _require_effects(settings, store)
+        log = stack.enter_context(EmbeddedLog(folder / "log"))
+        worker = Worker(folder, log, store, how, index=index, workers=of)
+        stack.callback(worker.close)
+        latest = Latest(worker.standing(), SystemClock())
+        if metrics_port is not None:
+            port = stack.enter_context(exporting(latest.measure, metrics_port, metrics_host))
+            sys.stderr.write(f"metrics: http://{metrics_host}:{port}/metrics\n")
+        alarm = _alarm(settings, config, worker, store)
+        with shown(output, once=once) as show:
+
+            def watch(standing: Standing) -> None:
+                show(latest.take(standing))
+                if alarm is not None:
+                    alarm.turn()
+
+            worker.run(stop.signal, watch, once=once)
+        show_end(output, latest.take(worker.standing()), stop.name)
+    if stop.name == "SIGINT":
+        raise typer.Exit(INTERRUPTED)
+
+
+def _alarm(settings: Config, config: Path, worker: Worker, store: ModelStore) -> DriftAlarm | None:
+    """What looks for drift, in the worker that joins."""
+    if settings.stream.refit == "off" or not worker.joins:
+        return None
+    start = partial(start_refit, config) if settings.stream.refit == "auto" else None
+    return DriftAlarm(DriftWatch(worker.row_log, store), SystemClock(), sys.stderr.write, start)
+
+
+def _worker_settings(config: Config) -> WorkerSettings:
+    """The settings; what they warn of is said in one line each."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        settings = worker_settings(config)
+    for warning in said:
+        sys.stderr.write(f"warning: {warning.message}\n")
+    return settings
+
+
+def _require_effects(config: Config, store: ModelStore) -> None:
+    """Raise a `ConfigError` if the configuration has something forgotten that the live generation does not know."""
+    known = [form.name for form in store.generations().serving().effects]
+    for name, effect in config.random_effects.items():
+        if effect.forgetting != "none" and name not in known:
+            raise ConfigError(
+                f"random_effects.{name}.forgetting: the live generation has no such effect, it has {known}"
+            )
+
+
+@final
+class _Stop:
+    """Set by the first signal; `name` says which."""
+
+    def __init__(self) -> None:
+        self.signal, self.name = Signal(), "idle"
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        self.signal.set()
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    """While the block runs, SIGTERM and SIGINT ask it to stop."""
+    stop = _Stop()
+    before = [signal.signal(number, stop) for number in _STOPS]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(_STOPS, before, strict=True):
+            signal.signal(number, handler)
