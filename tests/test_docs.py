@@ -90,6 +90,7 @@ TABLES = {
     ("training",): "`[training]`",
     ("evaluation",): "`[evaluation]`",
     ("evaluation", "references"): "`[[evaluation.references]]`",
+    ("replay",): "`[replay]`",
     ("stream",): "`[stream]`",
     ("stream", "minibatch"): "`[stream.minibatch]`",
 }
