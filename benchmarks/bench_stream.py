@@ -70,7 +70,7 @@ def pairs(count: int) -> list[tuple[str, str]]:
     if folder:
         table = ml1m_partial.load(Path(folder)).table.select(["user_id", "film_id"])
         order = np.random.default_rng(0).permutation(table.num_rows)[: min(count, table.num_rows)]
-        table = table.take(pa.array(order))
+        table = table.take(order.astype(np.int64))
         found = list(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
         return [found[i % len(found)] for i in range(count)]
     rng = np.random.default_rng(0)
@@ -200,7 +200,7 @@ def freshness(seconds: float, rate: int = 5_000) -> Floats:
         for process in (worker, writer):
             process.join()
         store.close()
-    return (np.array(seen) - np.array(when)) * 1e3
+    return np.asarray((np.array(seen) - np.array(when)) * 1e3, dtype=np.float64)
 
 
 def run(quick: bool = False) -> list[Measurement]:
