@@ -263,7 +263,7 @@ def stream_folder(stream: StreamConfig, config: Path) -> Path:
 def worker_settings(config: Config) -> WorkerSettings:
     """How the workers of a deployment join and learn."""
     stream, minibatch = config.stream, config.stream.minibatch
-    age_ms = _optional_ms(minibatch.age, "stream.minibatch.age")
+    age_ms = optional_ms(minibatch.age, "stream.minibatch.age")
     return WorkerSettings(
         join=join_settings(stream),
         learn=LearnSettings(
@@ -271,7 +271,7 @@ def worker_settings(config: Config) -> WorkerSettings:
             minibatch=MiniBatchSettings(minibatch.rows, age_ms, minibatch.information, minibatch.max_waiting),
         ),
         at_once=stream.at_once,
-        tick_after_ms=_optional_ms(stream.tick_after, "stream.tick_after"),
+        tick_after_ms=optional_ms(stream.tick_after, "stream.tick_after"),
     )
 
 
@@ -285,11 +285,12 @@ def join_settings(stream: StreamConfig) -> JoinSettings:
         learn_at=stream.learn_at,
         correct_within_ms=duration_ms(stream.correct_within),
         # Mini-batches come of age in partitions without traffic too.
-        tick_ms=_optional_ms(stream.minibatch.age, "stream.minibatch.age"),
+        tick_ms=optional_ms(stream.minibatch.age, "stream.minibatch.age"),
     )
 
 
-def _optional_ms(duration: str, path: str) -> int | None:
+def optional_ms(duration: str, path: str) -> int | None:
+    """A duration in milliseconds, None for `none`; `path` is its key, for the message of a `ConfigError`."""
     if duration == "none":
         return None
     if (milliseconds := duration_ms(duration)) < 1:

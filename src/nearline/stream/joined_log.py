@@ -73,11 +73,15 @@ class JoinedLog:
         with self._environment.read() as txn:
             return head_in(txn, self._environment[_ROWS], partition).end
 
-    def trim(self, up_to: int, partition: int, *, keep_bytes: int | None = None) -> int:
-        """Remove the oldest rows of a partition, none after position `up_to`; returns how many."""
+    def trim(self, up_to: int, partition: int, *, appended_before_ms: int | None = None) -> int:
+        """Remove the oldest rows of a partition, none after position `up_to`; returns how many.
+
+        With `appended_before_ms`, none that was appended then or later.
+        """
 
         def some(txn: Transaction) -> int:
-            return trim_in(txn, self._environment[_ROWS], partition, up_to, keep_bytes=keep_bytes)
+            rows = self._environment[_ROWS]
+            return trim_in(txn, rows, partition, up_to, appended_before_ms=appended_before_ms)
 
         removed = 0
         while now := self._environment.write(some):
