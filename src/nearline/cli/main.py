@@ -11,6 +11,7 @@ from typing import Any, cast
 import typer
 
 from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
+from nearline.cli.dashboard import dashboard_command
 from nearline.cli.demo import demo_command
 from nearline.cli.evaluate import evaluate_command
 from nearline.cli.generations import generations_app
@@ -41,6 +42,7 @@ app.command("inspect")(inspect_command)
 app.add_typer(generations_app, name="generations")
 app.command("publish")(publish_command)
 app.command("worker")(worker_command)
+app.command("dashboard")(dashboard_command)
 app.command("demo")(demo_command)
 app.add_typer(log_app, name="log")
 

@@ -1,0 +1,76 @@
+"""The last events of the log, each read and decoded once."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from nearline.arrays import Ints
+from nearline.events.impression import Feedback
+from nearline.events.log import EventLog
+from nearline.events.wire import ImpressionHead, decode_heads
+
+_AT_ONCE = 5_000
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """Some events that follow one another in the log, its ticks and what cannot be read left out.
+
+    Attributes
+    ----------
+    impressions : heads of the impressions, and `records` their bytes, in the order of the log.
+    feedback : in the order of the log.
+    is_cut : whether the log had events before them.
+    """
+
+    impressions: tuple[ImpressionHead, ...] = ()
+    records: tuple[bytes, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+    is_cut: bool = False
+
+    def impression_times(self) -> Ints:
+        """When each was shown, int64[n], in milliseconds since 1970 (UTC)."""
+        return np.array([one.time_ms for one in self.impressions], np.int64)
+
+    def feedback_times(self) -> Ints:
+        """When each was given, int64[n]."""
+        return np.array([one.time_ms for one in self.feedback], np.int64)
+
+
+@final
+class EventTail:
+    """Keeps the last `most` impressions and the last `most` feedback of a log; never reads further back than that."""
+
+    def __init__(self, log: EventLog, most: int) -> None:
+        self._log, self._most = log, most
+        self._position = 0
+        self.events = Events()
+
+    def refresh(self) -> Events:
+        """Read what is new."""
+        begin, end = self._log.begin(), self._log.end()
+        after = max(self._position, end - self._most, begin - 1)
+        is_cut = self.events.is_cut or after > self._position
+        impressions, records = list(self.events.impressions), list(self.events.records)
+        feedback = list(self.events.feedback)
+        while after < end:
+            batch = self._log.read(after, min(_AT_ONCE, end - after))
+            for record, head in zip(batch.records, decode_heads(batch.records), strict=True):
+                if isinstance(head, ImpressionHead):
+                    impressions.append(head)
+                    records.append(record)
+                elif isinstance(head, Feedback):
+                    feedback.append(head)
+            after = batch.last
+        if after > self._position:
+            is_cut = is_cut or max(len(impressions), len(feedback)) > self._most
+            self._position = after
+            self.events = Events(
+                tuple(impressions[-self._most :]),
+                tuple(records[-self._most :]),
+                tuple(feedback[-self._most :]),
+                is_cut,
+            )
+        return self.events
