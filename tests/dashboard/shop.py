@@ -152,19 +152,21 @@ class Shop:
         worker.close()
 
     def deployment(self) -> Deployment:
-        """The handles; whoever gets them closes them by `close`."""
+        """Open the row log, which no worker of this process has then; `close` closes it."""
         self.rows = JoinedLog(self.folder / "joined")
-        return Deployment(self.log, self.rows, self.store, "shop", self.folder / "roles")
+        self.deployment_open = Deployment(self.log, self.rows, self.store, "shop", self.folder / "roles")
+        return self.deployment_open
 
     def close(self) -> None:
-        self.rows.close()
+        if hasattr(self, "rows"):
+            self.rows.close()
         self.store.close()
         self.log.close()
 
 
-def predictions(one: Impression, without: str | None = None) -> float:
-    """The expected response as served, by all parts or all but one."""
-    parts = [part for name, part in one.contributions.items() if name != without]
+def predictions(one: Impression, *without: str) -> float:
+    """The expected response as served, by all parts but some."""
+    parts = [part for name, part in one.contributions.items() if name not in without]
     linear = one.offset + one.fixed + sum(mean for mean, _ in parts)
     variance = sum(variance for _, variance in parts)
     return float(expected_response(Outcome.BERNOULLI, np.array([linear]), np.array([variance]))[0])

@@ -10,7 +10,7 @@ from nearline.dashboard.row_tail import ServedRows
 from nearline.dashboard.watched import Look
 from nearline.store.seam import ModelStore
 
-SHOWN: Final = 20
+SHOWN: Final = 10
 LATELY: Final = 10
 """The last so many rows of an entity are held against those before."""
 LEAST_BEFORE: Final = 10
@@ -49,7 +49,7 @@ class Drifter:
 
 
 def newcomers(look: Look, store: ModelStore) -> list[Newcomer]:
-    """Of each effect the entities with the fewest rows among the 500 seen last, at most 20; the newest first."""
+    """Of each effect the entities with the fewest rows among the 500 seen last, at most 10."""
     found = []
     for effect in look.model.random:
         last = _last_shown(look.rows, effect.kind)
@@ -64,7 +64,7 @@ def newcomers(look: Look, store: ModelStore) -> list[Newcomer]:
 
 
 def drifters(look: Look) -> list[Drifter]:
-    """Entities whose last 10 rows have a mean loss above that of at least 10 before, the clearest first, at most 20.
+    """Entities whose last 10 rows have a mean loss above that of at least 10 before, the clearest first, at most 10.
 
     Above means by more than 0.1, and by more than 3 standard errors of the difference (Welch). With thousands of
     entities a few are there by chance.

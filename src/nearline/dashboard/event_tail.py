@@ -22,13 +22,11 @@ class Events:
     ----------
     impressions : heads of the impressions, and `records` their bytes, in the order of the log.
     feedback : in the order of the log.
-    is_cut : whether the log had events before them.
     """
 
     impressions: tuple[ImpressionHead, ...] = ()
     records: tuple[bytes, ...] = ()
     feedback: tuple[Feedback, ...] = ()
-    is_cut: bool = False
 
     def impression_times(self) -> Ints:
         """When each was shown, int64[n], in milliseconds since 1970 (UTC)."""
@@ -52,7 +50,6 @@ class EventTail:
         """Read what is new."""
         begin, end = self._log.begin(), self._log.end()
         after = max(self._position, end - self._most, begin - 1)
-        is_cut = self.events.is_cut or after > self._position
         impressions, records = list(self.events.impressions), list(self.events.records)
         feedback = list(self.events.feedback)
         while after < end:
@@ -65,12 +62,10 @@ class EventTail:
                     feedback.append(head)
             after = batch.last
         if after > self._position:
-            is_cut = is_cut or max(len(impressions), len(feedback)) > self._most
             self._position = after
             self.events = Events(
                 tuple(impressions[-self._most :]),
                 tuple(records[-self._most :]),
                 tuple(feedback[-self._most :]),
-                is_cut,
             )
         return self.events

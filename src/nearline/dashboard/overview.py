@@ -178,7 +178,7 @@ def _charts(look: Look) -> tuple[Chart, ...]:
         _chart(
             "traffic",
             "Events a second",
-            f"By event time, in stretches of {words.age(found.width_s)}.",
+            f"By event time, in stretches of {words.span(found.width_s)}.",
             found.seconds,
             {"impressions": found.impressions, "feedback": found.feedback},
             digits=2,

@@ -13,7 +13,7 @@ from nearline.dashboard.row_tail import ServedRows
 from nearline.posterior.outcomes import Outcome, is_valid_response
 from nearline.stream.drift import Predicted, predictive_loss
 
-LEAST_ROWS: Final = 25
+LEAST_ROWS: Final = 50
 """Rows in a point of a line; fewer say little."""
 MOST_POINTS: Final = 40
 LOSS: Final = {
@@ -98,7 +98,7 @@ class OverTime:
 
 
 def over_time(judged: Judged) -> OverTime:
-    """At most 40 groups of at least 25 rows; none if there are fewer rows."""
+    """At most 40 groups of at least 50 rows; none if there are fewer rows."""
     groups = min(MOST_POINTS, len(judged.index) // LEAST_ROWS)
     if not groups:
         nothing: dict[str, Floats] = {level.name: np.zeros(0) for level in judged.levels}

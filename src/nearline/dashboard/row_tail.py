@@ -100,8 +100,8 @@ class RowTail:
         if any(len(one) for one in new):
             rows = _joined([self.rows, *new])
             order = np.argsort(rows.known_ms, kind="stable")[-self._most :]
-            last = {rows.ids[i]: i for i in order.tolist()}  # of an example that was corrected the last row
-            self.rows = rows.take(np.sort(np.array(list(last.values()), np.int64)))
+            last = {rows.ids[i]: place for place, i in enumerate(order.tolist())}
+            self.rows = rows.take(order[np.sort(np.array(list(last.values()), np.int64))])
         return self.rows
 
     def _new(self, partition: int) -> ServedRows:

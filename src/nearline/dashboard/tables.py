@@ -8,7 +8,7 @@ from nearline.clock import utc
 from nearline.dashboard.entities import Drifter, Newcomer
 from nearline.dashboard.entity import Entity, Example, Known
 from nearline.dashboard.ranking import Shown
-from nearline.dashboard.view import Cell, Chart, Link, Live, Series, Table
+from nearline.dashboard.view import Chart, Link, Live, Series, Table
 from nearline.evaluate.words import count, number
 
 NONE: Final = "\u2013"
@@ -50,7 +50,12 @@ def of_entity(entity: Entity) -> Live:
     )
     rows = sum(int(known.document["rows_learned"]) for known in entity.known)
     said = f"{entity.name}: {count(rows)} rows learned"
-    return Live(said, (), (examples_table(entity.examples), ranking_table(entity.ranking)), charts)
+    return Live(
+        said,
+        (),
+        (examples_table(entity.examples, entity.name), ranking_table(entity.ranking, entity.name)),
+        charts,
+    )
 
 
 def moved_chart(known: Known, place: int) -> Chart | None:
@@ -82,13 +87,13 @@ def moved_chart(known: Known, place: int) -> Chart | None:
     )
 
 
-def examples_table(examples: Sequence[Example]) -> Table:
+def examples_table(examples: Sequence[Example], name: str) -> Table:
     """The last labelled rows of an entity."""
     effects = list(dict.fromkeys(part for one in examples for part in one.parts))
     rows = [
         (
             utc(one.impression.time_ms),
-            _others(one.impression.entities),
+            _others(one.impression.entities, name),
             _label(one.label),
             _maybe(one.expected, 3),
             _maybe(one.loss, 3),
@@ -96,18 +101,18 @@ def examples_table(examples: Sequence[Example]) -> Table:
         )
         for one in examples
     ]
-    columns = ("shown (UTC)", "entities", "label", "expected", "loss", *effects)
+    columns = ("shown (UTC)", "with", "label", "expected", "loss", *effects)
     caption = "Its last labelled rows, as served: what each part added on the link scale"
     return Table("examples", caption, columns, tuple(rows), empty="None among the last rows.")
 
 
-def ranking_table(shown: Sequence[Shown]) -> Table:
+def ranking_table(shown: Sequence[Shown], name: str) -> Table:
     """The impressions of one request."""
     effects = list(dict.fromkeys(effect for one in shown for effect in one.impression.contributions))
     rows = [
         (
             str(one.rank),
-            _others(one.impression.entities),
+            _others(one.impression.entities, name),
             number(one.expected, 3),
             _maybe(one.impression.propensity, 3),
             one.impression.policy or NONE,
@@ -119,7 +124,7 @@ def ranking_table(shown: Sequence[Shown]) -> Table:
     ]
     columns = (
         "rank",
-        "entities",
+        "with",
         "expected",
         "propensity",
         "policy",
@@ -130,8 +135,9 @@ def ranking_table(shown: Sequence[Shown]) -> Table:
     return Table("ranking", "Its last request", columns, tuple(rows), empty="Not among the last events.")
 
 
-def _others(entities: Mapping[str, str]) -> Cell:
-    return ", ".join(f"{kind} {name}" for kind, name in entities.items())
+def _others(entities: Mapping[str, str], name: str) -> str:
+    """The other entities of an impression."""
+    return ", ".join(f"{kind} {one}" for kind, one in entities.items() if one != name) or NONE
 
 
 def _label(label: float) -> str:

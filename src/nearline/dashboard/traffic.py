@@ -30,7 +30,7 @@ class Traffic:
 
 
 def traffic(events: Events) -> Traffic:
-    """The rates; the stretch that is under way is left out, and so is the first if the log has more before it."""
+    """The rates; the first stretch and the one under way are left out, as they are not whole."""
     shown, given = events.impression_times() // 1000, events.feedback_times() // 1000
     both = np.concatenate([shown, given])
     if not len(both):
@@ -40,7 +40,7 @@ def traffic(events: Events) -> Traffic:
     width = next((one for one in _WIDTHS_S if (last - first) // one < MOST_POINTS), _WIDEST_S)
     begin, stretches = first // width, last // width - first // width + 1
     rates = [np.bincount(times // width - begin, minlength=stretches) / width for times in (shown, given)]
-    some = slice(1 if events.is_cut else 0, stretches - 1)
+    some = slice(1, stretches - 1)
     seconds = (begin + np.arange(stretches, dtype=np.int64)) * width
     return Traffic(width, seconds[some], rates[0][some], rates[1][some])
 

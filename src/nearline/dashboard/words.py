@@ -21,4 +21,14 @@ def clock_time(time_ms: int | None) -> str:
 
 def rate(per_second: float) -> str:
     """Events per second."""
-    return f"{per_second:,.0f}" if per_second >= 100 else number(per_second, 1 if per_second >= 10 else 2)
+    if per_second == 0.0 or per_second >= 100:
+        return f"{per_second:,.0f}"
+    return number(per_second, 1 if per_second >= 10 else 2)
+
+
+def span(seconds: int) -> str:
+    """A whole number of seconds in the largest unit that it is a whole number of."""
+    for name, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length}\u00a0{name}"
+    return f"{seconds}\u00a0s"

@@ -3,6 +3,7 @@
 (() => {
   const EVERY_MS = 5000;
   const SAY_EVERY_MS = 60000;
+  const HEIGHT = 230;
   const DASHES = [[7, 4], [2, 3], [9, 3, 2, 3], [4, 4], [12, 4]];
   const main = document.querySelector("main[data-source]");
   if (main === null) return;
@@ -18,9 +19,24 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const font = () => `12px ${getComputedStyle(document.body).fontFamily}`;
 
-  function sizeOf(box) {
-    const legend = box.querySelector(".u-legend");
-    return { width: box.clientWidth, height: Math.max(box.clientHeight - (legend?.offsetHeight ?? 48), 120) };
+  const sizeOf = (box) => ({ width: box.clientWidth, height: HEIGHT });
+
+  function stamp(at, isTime) {
+    if (at === null || at === undefined) return "–";
+    return isTime ? new Date(at * 1000).toISOString().slice(0, 19).replace("T", " ") : String(at);
+  }
+
+  // Ticks of time, UTC: the date stands below the first one, and wherever it changes.
+  function timesOf(_plot, ticks, _axis, _space, step) {
+    let day = "";
+    return ticks.map((tick) => {
+      const [date, time] = new Date(tick * 1000).toISOString().split("T");
+      if (step >= 86400) return date;
+      const text = time.slice(0, step < 60 ? 8 : 5);
+      if (date === day) return text;
+      day = date;
+      return `${text}\n${date}`;
+    });
   }
 
   function optionsOf(chart, box) {
@@ -40,10 +56,10 @@
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { x: { time: chart.is_time } },
       axes: [
-        { ...axis, space: 70, incrs: chart.is_time ? undefined : [1, 2, 5, 10, 20, 50, 100, 1000, 10000] },
+        { ...axis, space: 90, ...(chart.is_time ? { values: timesOf } : { incrs: [1, 2, 5, 10, 20, 50, 100, 1000, 10000] }) },
         { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(6)))) },
       ],
-      series: [{ label: chart.is_time ? "UTC" : "version", value: chart.is_time ? "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" : "{value}" }, ...series],
+      series: [{ label: chart.is_time ? "UTC" : "version", value: (_, at) => stamp(at, chart.is_time) }, ...series],
       cursor: { points: { size: 6 }, drag: { x: false, y: false } },
       hooks: { draw: chart.level === null ? [] : [(plot) => drawLevel(plot, chart.level)] },
     };
@@ -83,7 +99,6 @@
     known?.plot.destroy();
     const plot = new uPlot(optionsOf(chart, box), data, box);
     plots.set(chart.id, { plot, shape });
-    plot.setSize(sizeOf(box));
   }
 
   function redraw() {
