@@ -166,14 +166,14 @@ def test_lag_is_what_is_not_joined_and_not_learned(shop, look):
 
 def test_traffic_counts_every_event_of_whole_stretches(look):
     found = traffic(look.events)
-    times = look.events.impression_times() // 1000
+    times = look.events.shown_ms // 1000
     inside = (times >= found.seconds[0]) & (times < found.seconds[-1] + found.width_s)
     assert found.impressions.sum() * found.width_s == pytest.approx(np.count_nonzero(inside))
     assert np.all(np.diff(found.seconds) == found.width_s)
 
 
 def test_the_rate_is_that_of_the_last_minute(look):
-    times = np.concatenate([look.events.impression_times(), look.events.feedback_times()])
+    times = np.concatenate([look.events.shown_ms, look.events.given_ms])
     now_ms = look.now_ms
     expected = np.count_nonzero((times > now_ms - 60_000) & (times <= now_ms)) / 60
     assert recent_rate(look.events, now_ms) == pytest.approx(expected)

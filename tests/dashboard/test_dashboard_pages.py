@@ -271,7 +271,7 @@ def test_it_can_be_mounted_into_a_service(watched):
 
 
 def test_the_charting_library_is_the_one_on_record():
-    record = (ROOT / "docs" / "decisions" / "0018-dashboard.md").read_text(encoding="utf-8")
+    record = (ROOT / "docs" / "decisions" / "0019-dashboard.md").read_text(encoding="utf-8")
     static = ROOT / "src" / "nearline" / "dashboard" / "static"
     for name in ("uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE"):
         assert sha256((static / name).read_bytes()).hexdigest() in record

@@ -1,6 +1,6 @@
 """The last events of the log, each read and decoded once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
@@ -13,6 +13,10 @@ from nearline.events.wire import ImpressionHead, decode_heads
 _AT_ONCE = 5_000
 
 
+def _no_times() -> Ints:
+    return np.zeros(0, np.int64)
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
@@ -22,19 +26,14 @@ class Events:
     ----------
     impressions : heads of the impressions, and `records` their bytes, in the order of the log.
     feedback : in the order of the log.
+    shown_ms, given_ms : when each impression was shown and each feedback given, int64, in ms since 1970 (UTC).
     """
 
     impressions: tuple[ImpressionHead, ...] = ()
     records: tuple[bytes, ...] = ()
     feedback: tuple[Feedback, ...] = ()
-
-    def impression_times(self) -> Ints:
-        """When each was shown, int64[n], in milliseconds since 1970 (UTC)."""
-        return np.array([one.time_ms for one in self.impressions], np.int64)
-
-    def feedback_times(self) -> Ints:
-        """When each was given, int64[n]."""
-        return np.array([one.time_ms for one in self.feedback], np.int64)
+    shown_ms: Ints = field(default_factory=_no_times)
+    given_ms: Ints = field(default_factory=_no_times)
 
 
 @final
@@ -63,9 +62,7 @@ class EventTail:
             after = batch.last
         if after > self._position:
             self._position = after
-            self.events = Events(
-                tuple(impressions[-self._most :]),
-                tuple(records[-self._most :]),
-                tuple(feedback[-self._most :]),
-            )
+            shown, given = tuple(impressions[-self._most :]), tuple(feedback[-self._most :])
+            times = [np.array([one.time_ms for one in events], np.int64) for events in (shown, given)]
+            self.events = Events(shown, tuple(records[-self._most :]), given, *times)
         return self.events

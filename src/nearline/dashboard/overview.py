@@ -92,7 +92,7 @@ def _levels(look: Look) -> Table:
         (
             level.name,
             number(judged.loss(level)),
-            number(judged.loss(level) - full, sign=True) if level is not judged.levels[-1] else "",
+            number(judged.loss(level) - full, sign=True) if level is not judged.levels[-1] else "\u2013",
             number(judged.calibration(level), 3),
         )
         for level in judged.levels

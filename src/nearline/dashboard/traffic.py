@@ -31,7 +31,7 @@ class Traffic:
 
 def traffic(events: Events) -> Traffic:
     """The rates; the first stretch and the one under way are left out, as they are not whole."""
-    shown, given = events.impression_times() // 1000, events.feedback_times() // 1000
+    shown, given = events.shown_ms // 1000, events.given_ms // 1000
     both = np.concatenate([shown, given])
     if not len(both):
         none = np.zeros(0)
@@ -47,7 +47,7 @@ def traffic(events: Events) -> Traffic:
 
 def recent_rate(events: Events, now_ms: int, span_s: int = 60) -> float:
     """Events a second whose time is in the last `span_s` seconds by the clock."""
-    times = np.concatenate([events.impression_times(), events.feedback_times()])
+    times = np.concatenate([events.shown_ms, events.given_ms])
     return float(np.count_nonzero((times > now_ms - span_s * 1000) & (times <= now_ms))) / span_s
 
 

@@ -11,7 +11,7 @@ def age(seconds: float | None) -> str:
     for name, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if abs(seconds) >= 2 * length:
             return f"{number(seconds / length, 1)}\u00a0{name}"
-    return f"{number(seconds, 1)}\u00a0s"
+    return f"{number(seconds if abs(seconds) >= 0.05 else 0.0, 1)}\u00a0s"
 
 
 def clock_time(time_ms: int | None) -> str:
