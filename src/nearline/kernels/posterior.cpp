@@ -191,6 +191,15 @@ void require_dense_blocks(const Rows& rows, const Blocks& blocks) {
     require(blocks.start[e + 1] - blocks.start[e] == rows.columns, "dense rows need whole blocks");
 }
 
+// The factors of full precisions, if there are any.
+const double* read_factor(nb::handle object, const Blocks& blocks) {
+  const auto factor = read_values<const double>(object, "factor");
+  if (!factor.data) return nullptr;
+  require(blocks.full, "a diagonal precision has no factor");
+  require_size("factor", factor.size, blocks.packed_start[blocks.entities]);
+  return factor.data;
+}
+
 std::vector<std::string> available_instruction_sets() {
   std::vector<std::string> sets{"portable"};
 #ifdef NEARLINE_X86
@@ -337,9 +346,41 @@ void score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
   require_dense_blocks(job.rows, job.beliefs);
   job.mean = need<double>(out, "mean", argument.count);
   job.variance = read<double>(out, "variance", argument.count);
+  job.factor = read_factor(out, job.beliefs);
   job.status = need<int8_t>(out, "status", argument.entities);
   const nb::gil_scoped_release release;
   share_entities(argument.entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_score, job, from, to); });
+}
+
+void draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t request, uint64_t first) {
+  const RowsArgument argument = read_rows(rows);
+  DrawJob job;
+  job.rows = argument.rows;
+  job.count = argument.count;
+  job.beliefs = read_blocks<const double>(beliefs, job.rows.columns);
+  require(!job.beliefs.shared && job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
+  require_dense_blocks(job.rows, job.beliefs);
+  job.factor = read_factor(out, job.beliefs);
+  job.key = need<const uint64_t>(out, "keys", argument.entities);
+  job.request = request;
+  job.first = first;
+  const auto scores = need_values<double>(out, "scores");
+  job.draws = job.count > 0 ? scores.size / job.count : 0;
+  require(scores.size == job.draws * job.count, "scores must have a value for each draw and row");
+  job.scores = scores.data;
+  job.status = need<int8_t>(out, "status", argument.entities);
+  const nb::gil_scoped_release release;
+  NEARLINE_DISPATCH(run_draw, job, 0, argument.entities);
+}
+
+void factor(nb::handle beliefs, nb::handle out, int64_t columns) {
+  FactorJob job;
+  job.beliefs = read_blocks<const double>(beliefs, columns);
+  require(job.beliefs.full, "a diagonal precision has no factor");
+  job.factor = need<double>(out, "factor", job.beliefs.packed_start[job.beliefs.entities]);
+  job.status = need<int8_t>(out, "status", job.beliefs.entities);
+  const nb::gil_scoped_release release;
+  NEARLINE_DISPATCH(run_factor, job, 0, job.beliefs.entities);
 }
 
 void moments(nb::handle rows, nb::handle data, nb::handle beliefs, nb::handle out, int outcome, int threads) {
@@ -538,6 +579,8 @@ NB_MODULE(_posterior, module) {
              nb::arg("max_steps"));
   module.def("learn", &learn);
   module.def("score", &score);
+  module.def("draw", &draw);
+  module.def("factor", &factor);
   module.def("moments", &moments);
   module.def("complete", &complete);
   module.def("active_columns", &active_columns, nb::arg("rows"), nb::arg("known").none());
