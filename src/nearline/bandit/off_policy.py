@@ -170,7 +170,9 @@ def _require_logs(reward: Floats, propensity: Floats, target: Floats, **models: 
         raise DataError(f"reward: expected one value for each of one or more rows, got shape {reward.shape}")
     for name, values in columns.items():
         if values.shape != reward.shape:
-            raise DataError(f"{name}: expected a value for each of {len(reward)} rows, got shape {values.shape}")
+            raise DataError(
+                f"{name}: expected a value for each of {len(reward)} rows, got shape {values.shape}"
+            )
         if not np.all(np.isfinite(values)):
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise DataError(f"{name} of row {row}: expected a finite number, got {values[row]}")

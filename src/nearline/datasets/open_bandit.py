@@ -36,7 +36,9 @@ def load(directory: Path, *, name: str) -> Dataset:
     table = table.rename_columns({"propensity_score": "propensity"})
     times: ArrowArray = table["timestamp"].cast(pa.timestamp("ms", tz="UTC"), safe=False)
     table = table.set_column(table.column_names.index("timestamp"), "timestamp", times)
-    items = delimited(raw_bytes(directory, _FOLDER, f"{name}_men_item_context.csv"), text=["item_id", *_ITEM[1:]])
+    items = delimited(
+        raw_bytes(directory, _FOLDER, f"{name}_men_item_context.csv"), text=["item_id", *_ITEM[1:]]
+    )
     rows = rows_of(items["item_id"], table["item_id"], "item").to_numpy()
     for feature in _ITEM:
         table = table.append_column(feature, take(items[feature], rows))

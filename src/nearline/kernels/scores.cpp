@@ -6,46 +6,70 @@
 namespace nearline::NEARLINE_ISA {
 namespace {
 
-constexpr int64_t kTogether = 2 * kTileVectors * kBlock;   // rows whose variances or draws are found together
+constexpr int64_t kTogether = 2 * kTileVectors * kBlock;   // rows whose draws are found together
 
 template <class T>
-double dot_dense(const T* x, const double* b, int64_t d) {
+Vec load_any(const T* p) {
   typedef T Narrow __attribute__((vector_size(sizeof(T) * kWidth)));
-  const auto load_narrow = [](const T* p) {
-    Narrow v;
-    std::memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, Vec);
-  };
-  Vec s0 = {}, s1 = {};
-  int64_t j = 0;
-  for (; j + 2 * kWidth <= d; j += 2 * kWidth) {
-    s0 += load_narrow(x + j) * load(b + j);
-    s1 += load_narrow(x + j + kWidth) * load(b + j + kWidth);
-  }
-  double rest = 0.0;
-  if (j + kWidth <= d) {
-    s0 += load_narrow(x + j) * load(b + j);
-    j += kWidth;
-  }
-  for (; j < d; ++j) rest += static_cast<double>(x[j]) * b[j];
-  return sum(s0 + s1) + rest;
+  Narrow v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, Vec);
 }
 
-// x . b of one row. False if a feature lies outside the block.
-bool dot_row(const Rows& rows, int64_t row, const Places& places, const double* b, int64_t d, double& out) {
+// x . b of kRows rows of d values, each `apart` from the next. The sums of a row do not depend on kRows.
+template <int kRows, class T>
+void dot_dense(const T* x, int64_t apart, const double* b, int64_t d, double* out) {
+  Vec acc[kRows] = {};
+  int64_t j = 0;
+  for (; j + kWidth <= d; j += kWidth) {
+    const Vec right = load(b + j);
+    NEARLINE_UNROLL
+    for (int r = 0; r < kRows; ++r) acc[r] += load_any(x + r * apart + j) * right;
+  }
+  NEARLINE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    double rest = 0.0;
+    for (int64_t k = j; k < d; ++k) rest += static_cast<double>(x[r * apart + k]) * b[k];
+    out[r] = sum(acc[r]) + rest;
+  }
+}
+
+template <class T, class Put>
+void dot_dense_rows(const Rows& rows, const T* x, int64_t e, const double* b, int64_t d, const Put& put) {
+  const int64_t to = rows.row_start[e + 1];
+  int64_t i = rows.row_start[e];
+  double out[kBlock];
+  for (; !rows.row && i + kBlock <= to; i += kBlock) {
+    dot_dense<kBlock>(x + i * rows.columns, rows.columns, b, d, out);
+    for (int r = 0; r < kBlock; ++r) put(i + r, out[r]);
+  }
+  for (; i < to; ++i) {
+    const int64_t row = rows.row ? rows.row[i] : i;
+    dot_dense<1>(x + row * rows.columns, rows.columns, b, d, out);
+    put(row, out[0]);
+  }
+}
+
+// Calls put(row, x . b) for each row of entity e. False if a feature lies outside the block.
+template <class Put>
+bool dot_rows_of(const Rows& rows, int64_t e, const Places& places, const double* b, int64_t d, const Put& put) {
   if (rows.dense) {
-    out = dot_dense(rows.dense + row * rows.columns, b, d);
+    dot_dense_rows(rows, rows.dense, e, b, d, put);
     return true;
   }
   if (rows.dense32) {
-    out = dot_dense(rows.dense32 + row * rows.columns, b, d);
+    dot_dense_rows(rows, rows.dense32, e, b, d, put);
     return true;
   }
-  out = 0.0;
-  for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
-    const int32_t j = places.find(rows.indices[k]);
-    if (j < 0) return false;
-    out += rows.values[k] * b[j];
+  for (int64_t i = rows.row_start[e]; i < rows.row_start[e + 1]; ++i) {
+    const int64_t row = rows.row ? rows.row[i] : i;
+    double total = 0.0;
+    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+      const int32_t j = places.find(rows.indices[k]);
+      if (j < 0) return false;
+      total += rows.values[k] * b[j];
+    }
+    put(row, total);
   }
   return true;
 }
@@ -108,40 +132,85 @@ void add_diagonal_variances(const ScoreJob& job, int64_t e, const Belief& belief
   }
 }
 
-// x' P^-1 x = |U'^-1 x|^2 of each row, likewise.
+// squares[i] += the squares of (x_i' W)[c .. c + V vectors) for kTileRows rows x_i, `apart` from each other. W is upper
+// triangular, so that only its first `depth` rows count.
+template <int V>
+void add_square_tile(const double* x, int64_t apart, const double* w, int64_t ldw, int64_t depth, Vec* squares) {
+  Vec acc[kTileRows][V] = {};
+  for (int64_t k = 0; k < depth; ++k, w += ldw) {
+    Vec right[V];
+    NEARLINE_UNROLL
+    for (int v = 0; v < V; ++v) right[v] = load(w + v * kWidth);
+    NEARLINE_UNROLL
+    for (int i = 0; i < kTileRows; ++i) {
+      const Vec left = splat(x[i * apart + k]);
+      NEARLINE_UNROLL
+      for (int v = 0; v < V; ++v) acc[i][v] += left * right[v];
+    }
+  }
+  NEARLINE_UNROLL
+  for (int i = 0; i < kTileRows; ++i)
+    for (int v = 0; v < V; ++v) squares[i] += acc[i][v] * acc[i][v];
+}
+
+// x' P^-1 x = |x' U^-1|^2 of kTileRows rows x, padded with zeros; `w` is U^-1.
+void variances_of_tile(const double* x, int64_t apart, const double* w, int64_t dp, double* out) {
+  Vec squares[kTileRows] = {};
+  int64_t c = 0;
+  for (; c + kTileVectors * kWidth <= dp; c += kTileVectors * kWidth)
+    add_square_tile<kTileVectors>(x, apart, w + c, dp, c + kTileVectors * kWidth, squares);
+  for (; c < dp; c += kWidth) add_square_tile<1>(x, apart, w + c, dp, c + kWidth, squares);
+  for (int i = 0; i < kTileRows; ++i) out[i] = sum(squares[i]);
+}
+
+// W = U^-1, zero below the diagonal.
+void invert_factor(const double* u, int64_t dp, double* half, double* w, double* panel) {
+  std::fill(half, half + dp * dp, 0.0);
+  for (int64_t j = 0; j < dp; ++j) half[j * dp + j] = 1.0;
+  solve_transposed_many<true>(u, dp, half, dp, panel);
+  for (int64_t i = 0; i < dp; ++i)
+    for (int64_t j = 0; j < dp; ++j) w[i * dp + j] = half[j * dp + i];
+}
+
+// x' P^-1 x of each row, likewise.
 void add_full_variances(const ScoreJob& job, int64_t e, const Belief& belief, const Places& places, Workspace& ws) {
-  const int64_t dp = belief.dp;
-  for_rows(job.rows, e, [&](const int64_t* row, int64_t count) {
-    const bool one = count == 1;
-    const int64_t width = one ? 1 : padded(count);
-    double *x = ws.get(kX, dp * width), *panel = ws.get(kPanel, kBlock * dp), *squares = ws.get(kSquares, padded(width));
-    gather_columns(job.rows, row, count, places, belief.d, x, width);
-    if (one) {
+  const Rows& rows = job.rows;
+  const int64_t dp = belief.dp, from = rows.row_start[e], to = rows.row_start[e + 1];
+  double *x = ws.get(kX, kTileRows * dp), *panel = ws.get(kPanel, kBlock * dp);
+  const auto at = [&](int64_t i) { return rows.row ? rows.row[i] : i; };
+  if (to - from < kTileRows) {   // too few to be worth an inverse
+    for (int64_t i = from; i < to; ++i) {
+      gather_row(rows, at(i), places, belief, x);
       solve_transposed(belief.u, dp, x);
-      job.variance[row[0]] = dot(x, x, dp);
-      return true;
+      job.variance[at(i)] = dot(x, x, dp);
     }
-    solve_transposed_many(belief.u, dp, x, width, panel);
-    std::fill(squares, squares + width, 0.0);
-    for (int64_t j = 0; j < dp; ++j) {
-      for (int64_t i = 0; i < width; i += kWidth) {
-        const Vec value = load(x + j * width + i);
-        store(squares + i, load(squares + i) + value * value);
+    return;
+  }
+  double *half = ws.get(kGram, dp * dp), *w = ws.get(kDualB, dp * dp);
+  invert_factor(belief.u, dp, half, w, panel);
+  const bool in_place = rows.dense && !rows.row && belief.d == dp;
+  for (int64_t i = from; i < to; i += kTileRows) {
+    const int64_t count = std::min<int64_t>(kTileRows, to - i);
+    const double* tile = in_place ? rows.dense + i * rows.columns : x;
+    if (!in_place || count < kTileRows) {
+      for (int64_t r = 0; r < kTileRows; ++r) {
+        if (r < count) gather_row(rows, at(i + r), places, belief, x + r * dp);
+        else std::fill(x + r * dp, x + (r + 1) * dp, 0.0);
       }
+      tile = x;
     }
-    for (int64_t i = 0; i < count; ++i) job.variance[row[i]] = squares[i];
-    return true;
-  });
+    double out[kTileRows];
+    variances_of_tile(tile, dp, w, dp, out);
+    for (int64_t r = 0; r < count; ++r) job.variance[at(i + r)] = out[r];
+  }
 }
 
 Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
   Belief belief;
   if (!open_belief(job.beliefs, e, ws, job.variance != nullptr, belief, job.factor)) return kNotPositiveDefinite;
   const Places places(job.rows, job.beliefs, e, ws);
-  for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
-    const int64_t row = job.rows.row ? job.rows.row[i] : i;
-    if (!dot_row(job.rows, row, places, belief.mean, belief.d, job.mean[row])) return kFeatureOutsideBlock;
-  }
+  const auto put = [&](int64_t row, double score) { job.mean[row] = score; };
+  if (!dot_rows_of(job.rows, e, places, belief.mean, belief.d, put)) return kFeatureOutsideBlock;
   if (!job.variance) return kLearned;
   if (belief.u) add_full_variances(job, e, belief, places, ws);
   else add_diagonal_variances(job, e, belief, places, ws);
@@ -167,12 +236,9 @@ Status draw_one_by_one(const DrawJob& job, int64_t e, const Belief& belief, cons
   double* b = ws.get(kStep, belief.dp);
   for (int64_t draw = 0; draw < job.draws; ++draw) {
     draw_coefficients(job, e, belief, draw, ws, b);
-    for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
-      const int64_t row = job.rows.row ? job.rows.row[i] : i;
-      double score;
-      if (!dot_row(job.rows, row, places, b, belief.d, score)) return kFeatureOutsideBlock;
-      job.scores[draw * job.count + row] += score;
-    }
+    double* scores = job.scores + draw * job.count;
+    const auto put = [&](int64_t row, double score) { scores[row] += score; };
+    if (!dot_rows_of(job.rows, e, places, b, belief.d, put)) return kFeatureOutsideBlock;
   }
   return kLearned;
 }

@@ -8,9 +8,6 @@ by compiled code, whose last bits may differ between instruction sets.
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nearline.arrays import Floats, Keys
 from nearline.kernels import _posterior
 from nearline.posterior.blocks import Blocks, FeatureRows
@@ -23,7 +20,6 @@ class _Out:
     scores: Floats
     keys: Keys
     factor: Floats | None
-    status: NDArray[np.int8]
 
 
 def add_draws(
@@ -42,6 +38,5 @@ def add_draws(
     0 to 2^64 - 1, seed it. `factors` are those of `factor_blocks`, found here if None. Raises `ModelError` if a block
     lacks a column of its rows, or a precision is not positive definite.
     """
-    out = _Out(scores, keys, factors, np.zeros(rows.entities, np.int8))
-    _posterior.draw(rows, beliefs, out, request, first)
-    require_scored(out.status)
+    out = _Out(scores, keys, factors)
+    require_scored(_posterior.draw(rows, beliefs, out, request, first))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearline.arrays import Floats
 from nearline.errors import ModelError
@@ -18,14 +17,12 @@ class _Out:
     mean: Floats
     variance: Floats | None
     factor: Floats | None
-    status: NDArray[np.int8]
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Factors:
     factor: Floats
-    status: NDArray[np.int8]
 
 
 def score_blocks(
@@ -54,26 +51,23 @@ def factor_blocks(beliefs: Blocks) -> Floats | None:
     """
     if not beliefs.full:
         return None
-    out = _Factors(np.empty_like(beliefs.precision), np.zeros(beliefs.entities, np.int8))
+    out = _Factors(np.empty_like(beliefs.precision))
     columns = int(np.diff(beliefs.start).max(initial=0)) if beliefs.column is None else 2**31 - 1
-    _posterior.factor(beliefs, out, columns)
-    require_scored(out.status)
+    require_scored(_posterior.factor(beliefs, out, columns))
     return out.factor
 
 
 def _score(
     rows: FeatureRows, beliefs: Blocks, variance: Floats | None, factors: Floats | None, threads: int
 ) -> Floats:
-    out = _Out(np.zeros(rows.count), variance, factors, np.zeros(rows.entities, np.int8))
-    _posterior.score(rows, beliefs, out, threads)
-    require_scored(out.status)
+    out = _Out(np.zeros(rows.count), variance, factors)
+    require_scored(_posterior.score(rows, beliefs, out, threads))
     return out.mean
 
 
-def require_scored(status: NDArray[np.int8]) -> None:
-    """Raise a `ModelError` if an entity could not be scored."""
-    if np.any(status):
-        bad = int(np.flatnonzero(status)[0])
+def require_scored(failed: int) -> None:
+    """Raise a `ModelError` if an entity failed to be scored; -1 is none."""
+    if failed >= 0:
         raise ModelError(
-            f"entity {bad} cannot be scored: its block lacks a column, or is not positive definite"
+            f"entity {failed} cannot be scored: its block lacks a column, or is not positive definite"
         )
