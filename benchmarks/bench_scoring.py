@@ -2,8 +2,8 @@
 
 Dense features of 64 columns in float64 and a full precision, 16 users in rotation, one core. The mean; one joint draw
 of the coefficients, with the precision factored for the draw or beforehand; and mean and standard deviation, as upper
-confidence bounds need them. Beside them lambda-learner's scorer on data it has indexed already. It knows means, and draws
-under a diagonal precision alone, which it takes for a variance: its draws cost what they cost, and are other draws.
+confidence bounds need them. Beside them lambda-learner's scorer on data it has indexed already. It knows means, and
+draws under a diagonal precision alone, which it takes for a variance: they cost what they cost, and are other draws.
 """
 
 import statistics

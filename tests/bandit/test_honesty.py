@@ -42,10 +42,10 @@ FALSE_ALARM = 1.0 / 6000.0
 
 
 @pytest.mark.parametrize("rows", [1, 7, 40])
-@pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "one by one"])
-def test_normal_beliefs_are_calibrated(rows, one_by_one):
+@pytest.mark.parametrize("at_a_time", [None, 1])
+def test_normal_beliefs_are_calibrated(rows, at_a_time):
     data = simulate(np.random.default_rng(rows), ENTITIES, rows, COLUMNS, Outcome.NORMAL)
-    beliefs = learn(data, Outcome.NORMAL, one_by_one=one_by_one)
+    beliefs = learn(data, Outcome.NORMAL, at_a_time)
     assert least_chance(data.b, drawn(beliefs)) > FALSE_ALARM
 
 
@@ -57,9 +57,30 @@ def test_draws_a_fifth_too_narrow_or_around_a_mean_a_fifth_off_are_not_calibrate
     assert least_chance(data.b, draws + 0.2 * draws.std(axis=0)) < FALSE_ALARM
 
 
-@pytest.mark.parametrize("rows", [20, 50, 200])
-@pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "one by one"])
-def test_intervals_of_bernoulli_beliefs_hold_what_they_say_from_20_rows_on(rows, one_by_one):
-    data = simulate(np.random.default_rng(rows), 2000, rows, 5, Outcome.BERNOULLI)
-    found = coverage(data, learn(data, Outcome.BERNOULLI, one_by_one=one_by_one))
-    np.testing.assert_allclose(found, LEVELS, atol=0.03)
+def bernoulli_coverage(rows, prior_std, at_a_time=None):
+    data = simulate(np.random.default_rng(rows), 2000, rows, 5, Outcome.BERNOULLI, prior_std)
+    return coverage(data, learn(data, Outcome.BERNOULLI, at_a_time))
+
+
+# docs/honesty.md has all figures, and where they fall short.
+@pytest.mark.parametrize(
+    ("rows", "prior_std", "at_a_time"),
+    [
+        (20, 0.5, None),
+        (50, 0.5, None),
+        (200, 0.5, None),
+        (50, 1.0, None),
+        (200, 1.0, None),
+        (20, 0.5, 1),
+        (50, 0.5, 1),
+    ],
+)
+def test_intervals_of_bernoulli_beliefs_hold_what_they_say(rows, prior_std, at_a_time):
+    np.testing.assert_allclose(bernoulli_coverage(rows, prior_std, at_a_time), LEVELS, atol=0.03)
+
+
+def test_large_effects_learned_in_small_mini_batches_are_too_sure():
+    # What a row teaches is weighed at the mode of its time, and not again: a known limit, seen here when it moves.
+    alone, in_tens, at_once = (bernoulli_coverage(200, 1.0, size)[1] for size in (1, 10, None))
+    assert 0.68 < alone < in_tens < 0.76
+    assert at_once > 0.77
