@@ -1,9 +1,10 @@
 """One request: processor time to score 500 candidates under a user's belief, from arrays, through Python.
 
-Dense features of 64 columns in float64 and a full precision, 16 users in rotation, one core. The mean; one joint draw
-of the coefficients, with the precision factored for the draw or beforehand; and mean and standard deviation, as upper
-confidence bounds need them. Beside them lambda-learner's scorer on data it has indexed already. It knows means, and
-draws under a diagonal precision alone, which it takes for a variance: they cost what they cost, and are other draws.
+Dense features of 64 columns in float64, the same candidates for each of 16 users in rotation, who have full precisions;
+one core. The mean; one joint draw of the coefficients, with the precision factored for the draw or beforehand; and mean
+and standard deviation, as upper confidence bounds need them. Beside them lambda-learner's scorer on data it has indexed
+already. It knows means, and draws under a diagonal precision alone, which it takes for a variance: they cost what they
+cost, and are other draws.
 """
 
 import statistics
@@ -37,13 +38,12 @@ class Request:
 
 
 def requests(candidates: int, columns: int) -> list[Request]:
-    """A request of each user, its candidates' features its own."""
+    """A request of each user, for the same candidates."""
     rng = np.random.default_rng(columns)
-    found = []
+    x, found = rng.normal(size=(candidates, columns)), []
     for user in range(USERS):
         half = rng.normal(size=(columns, columns + 2))
         belief = Gaussian(rng.normal(size=columns), half @ half.T / columns + np.eye(columns))
-        x = rng.normal(size=(candidates, columns))
         beliefs = stack([belief])
         keys = entity_keys("per-user", [f"u{user}"])
         found.append(
