@@ -115,7 +115,11 @@ def _split(
     own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
     if len(own) == len(candidates):
         return None, own
-    found = kept.slots(candidates) if not own else [kept.slot(c) if isinstance(c, str) else -1 for c in candidates]
+    found = (
+        kept.slots(candidates)
+        if not own
+        else [kept.slot(c) if isinstance(c, str) else -1 for c in candidates]
+    )
     if None in found:
         place = found.index(None)
         raise RequestError(
@@ -171,7 +175,9 @@ def _of_matrix(
         if len(names) != values.shape[1]:
             raise RequestError(f"$.features.{bag}", f"expected {len(names)} columns, got {values.shape[1]}")
         if len(names) > limits.features:
-            raise RequestError(f"$.features.{bag}", f"expected at most {limits.features} features, got {len(names)}")
+            raise RequestError(
+                f"$.features.{bag}", f"expected at most {limits.features} features, got {len(names)}"
+            )
         _require_names(f"$.features.{bag}", names, limits)
         keys_of[bag] = None if keys is None else names
         if bag in layout.bags:
@@ -186,12 +192,17 @@ def _of_matrix(
     def encode(place: int) -> bytes:
         rows = {bag: values[place].tolist() for bag, values in matrix.features.items()}
         return _encode(
-            {bag: row if (keys := keys_of[bag]) is None else dict(zip(keys, row, strict=True)) for bag, row in rows.items()}
+            {
+                bag: row if (keys := keys_of[bag]) is None else dict(zip(keys, row, strict=True))
+                for bag, row in rows.items()
+            }
         )
 
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)
-    return Asked(matrix.ids, featured, entities | request.entities, np.full(count, float(request.offset)), encode)
+    return Asked(
+        matrix.ids, featured, entities | request.entities, np.full(count, float(request.offset)), encode
+    )
 
 
 def _require_count(count: int, limits: Limits) -> None:
@@ -245,7 +256,9 @@ def _require_names(path: str, names: Sequence[str] | Mapping[str, float], limits
         except UnicodeEncodeError as error:
             raise RequestError(path, f"expected text that UTF-8 can write, got {name!r}") from error
         if size > limits.name_bytes:
-            raise RequestError(path, f"expected names of at most {limits.name_bytes} bytes, got {size}: {name[:20]!r}...")
+            raise RequestError(
+                path, f"expected names of at most {limits.name_bytes} bytes, got {size}: {name[:20]!r}..."
+            )
 
 
 def _require_finite(entries: Mapping[str, Entries], request: RankRequest | ScoreRequest) -> None:

@@ -55,6 +55,7 @@ class ServingGeneration:
         self.layout = Layout(self.model)
         self.beliefs = GenerationBeliefs(self.model, store, number, forgetting, entities)
         self.rows = KeptRowsOf(self.layout)
+        self.puts = 0  # as of which change to what is kept the rows are
 
     def believed(self, asked: Asked, now_ms: int, expired: Expired) -> Believed:
         """What is believed now of the candidates."""

@@ -51,7 +51,9 @@ class GroupCommit:
         if self._closing:
             raise BusyError("the event log is being closed")
         if self._records + records > self._most:
-            raise BusyError(f"{self._records} events wait to be written, the most there may be is {self._most}")
+            raise BusyError(
+                f"{self._records} events wait to be written, the most there may be is {self._most}"
+            )
 
     def submit(self, records: Sequence[bytes], done: Done) -> None:
         """Append these, and call `done` when they are on disk.

@@ -1,8 +1,8 @@
 """Candidates whose features the server keeps: in a folder, and as rows ready for each generation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import msgspec
 import numpy as np
@@ -48,7 +48,11 @@ class KeptRowsOf:
         none = (np.zeros(0, np.int64), np.zeros(0))
         found = [self._sparse[effect].get(slot, none) for slot in slots.tolist()]
         place = np.repeat(np.arange(len(found)), [len(columns) for columns, _ in found])
-        return place, np.concatenate([none[0], *(f[0] for f in found)]), np.concatenate([none[1], *(f[1] for f in found)])
+        return (
+            place,
+            np.concatenate([none[0], *(f[0] for f in found)]),
+            np.concatenate([none[1], *(f[1] for f in found)]),
+        )
 
     def _put(self, slots: Ints, features: Sequence[dict[str, dict[str, float] | list[float]]]) -> None:
         layout, count = self._layout, len(slots)
@@ -113,9 +117,10 @@ class KeptCandidates:
         """Where a candidate is, until it is deleted."""
         return self._slot.get(name)
 
-    def slots(self, names: Iterable[str]) -> list[int | None]:
+    def slots(self, names: Iterable[object]) -> list[int | None]:
         """Where each candidate is; None of one that is not kept."""
-        return list(map(self._slot.get, names))
+        get: Callable[[Any], int | None] = self._slot.get
+        return list(map(get, names))
 
     def at(self, slot: int) -> KeptFeatures:
         """What is kept there."""
@@ -130,9 +135,9 @@ class KeptCandidates:
     def put(self, candidates: Mapping[str, KeptFeatures]) -> None:
         """Keep these, instead of what was kept under their ids."""
         if self._environment is not None:
-            values = {_key(name): msgspec.msgpack.encode(one) for name, one in candidates.items()}
+            values = [(_key(name), msgspec.msgpack.encode(one)) for name, one in candidates.items()]
             database = self._environment[_DATABASE]
-            self._environment.write(lambda txn: [txn.put(key, value, db=database) for key, value in values.items()])
+            self._environment.write(lambda txn: txn.cursor(database).putmulti(values))
         self._remember(candidates)
 
     def delete(self, name: str) -> bool:
@@ -153,7 +158,8 @@ class KeptCandidates:
             return
         with self._environment.read() as txn:
             found = {
-                key.decode(): _decoder.decode(value) for key, value in txn.cursor(self._environment[_DATABASE])
+                key.decode(): _decoder.decode(value)
+                for key, value in txn.cursor(self._environment[_DATABASE])
             }
         for name in set(self._slot) - set(found):
             self._free.append(slot := self._slot.pop(name))
