@@ -47,7 +47,7 @@ def serve_command(
     ] = None,
 ) -> None:
     """Answer requests to rank and score, log what was shown, and take feedback, until SIGTERM or an interrupt."""
-    from nearline.serve.server import serve, stopping  # needs the extra
+    from nearline.serve.server import serve, stopping  # noqa: PLC0415 - needs the extra
 
     with stopping() as stop, ExitStack() as stack:
         first, settings = configs[0], read_config(configs[0])

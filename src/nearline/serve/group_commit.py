@@ -13,7 +13,7 @@ from nearline.errors import BusyError, LogError
 from nearline.events.log import EventLog
 
 Done: TypeAlias = Callable[[LogError | None], None]
-"""Called once from another thread: with None when the records are on disk, with the error if they are not in the log."""
+"""Called once, from another thread: with None when the records are on disk, with the error if they are not there."""
 
 _AT_ONCE: Final = 10_000
 """Records of one append."""

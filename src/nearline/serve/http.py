@@ -72,12 +72,7 @@ Work: TypeAlias = Callable[[Service, Asking], Awaitable[Reply]]
 
 def create_app(service: Service, *, token: str | None = None) -> ASGIApp:
     """Return the ASGI application; with a `token`, all but health asks for ``Authorization: Bearer TOKEN``."""
-    from nearline.serve.v2 import PATHS as PATHS_OF_V2
-
-    routes = [
-        Route(path, _Endpoint(service, works), methods=list(works))
-        for path, works in (_PATHS | PATHS_OF_V2).items()
-    ]
+    routes = [Route(path, _Endpoint(service, works), methods=list(works)) for path, works in _PATHS.items()]
     app: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
     return app if token is None else _Guarded(app, token)
 
@@ -204,7 +199,7 @@ class _Endpoint:
         work = self._works.get(method) or self._works["GET"]  # HEAD is GET without a body
         result = "answered"
         try:
-            body = await _body(scope, receive, self._service.limits.body_bytes)
+            body = await _body(receive, self._service.limits.body_bytes)
             reply = await work(self._service, Asking(body, scope["path_params"], scope["headers"]))
         except RequestError as error:
             reply, result = _error(400, _without_path(error), error.path), "refused"
@@ -222,7 +217,7 @@ class _Endpoint:
         await _send(send, reply, method)
 
 
-async def _body(scope: "Scope", receive: "Receive", most: int) -> bytes:
+async def _body(receive: "Receive", most: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body", False) and len(body) <= most:

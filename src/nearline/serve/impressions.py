@@ -1,6 +1,6 @@
 """What is shown -> records of impressions: everything that is learned from them, as served."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import final
@@ -41,16 +41,15 @@ def encode_shown(
     shown: Shown, about: Asked, parts: Explained, features: Features, propensities: Sequence[float]
 ) -> list[bytes]:
     """The record of each impression; `features` are those that all candidates share."""
-    shared = _encode(features) if features else b""
+    shared = {bag: _encode(one) for bag, one in features.items()}
     policy = _text(shown.policy)
     records = []
     for i, place in enumerate(shown.places):
-        own = about.encode(place)
         head = ImpressionHead(
             shown.impression(place),
             shown.time_ms,
             about.entities_of(place),
-            Raw(joined_maps((shared, own)) if shared else own),
+            Raw(_encode(_together(shared, about.encode(place)))),
             Raw(_encode({name: (mean[i], variance[i]) for name, mean, variance in parts.effects})),
             parts.offset[i],
             parts.fixed[i],
@@ -62,6 +61,14 @@ def encode_shown(
         )
         records.append(encode_head(head))
     return records
+
+
+def _together(shared: Mapping[str, bytes], own: Mapping[str, bytes]) -> dict[str, Raw]:
+    """Bag to features, each as MessagePack; a bag of which there are features in both has those of both."""
+    bags = {bag: Raw(one) for bag, one in own.items()}
+    for bag, one in shared.items():
+        bags[bag] = Raw(joined_maps((one, own[bag])) if bag in own else one)
+    return bags
 
 
 @cache

@@ -9,7 +9,7 @@ import numpy as np
 
 from nearline.arrays import Csr, Floats, Ints
 from nearline.serve.design import Featured, effect_features, fixed_scores, own_entries
-from nearline.serve.layout import Layout
+from nearline.serve.layout import Layout, list_keys
 from nearline.serve.request import KeptFeatures
 from nearline.store.environment import Environment
 
@@ -92,10 +92,10 @@ class KeptCandidates:
     def __init__(self, folder: Path | None = None) -> None:
         self._slot: dict[str, int] = {}
         self._kept: list[KeptFeatures | None] = []
-        self._encoded: list[bytes] = []
+        self._encoded: list[dict[str, bytes]] = []
         self._free: list[int] = []
         self._have_entities = False
-        self.bags: set[str] = set()  # that any candidate ever had
+        self.keys: dict[str, set[str]] = {}  # by bag those of all features that any candidate ever had
         self.puts = 0  # how often what is kept has changed
         self._rows: KeptRowsOf | None = None
         self._environment = None if folder is None else Environment(folder, [_DATABASE])
@@ -128,8 +128,8 @@ class KeptCandidates:
         assert kept is not None  # noqa: S101 - a slot that was found
         return kept
 
-    def encoded(self, slot: int) -> bytes:
-        """Its features as MessagePack: bag to features."""
+    def encoded(self, slot: int) -> Mapping[str, bytes]:
+        """Bag to its features as MessagePack."""
         return self._encoded[slot]
 
     def put(self, candidates: Mapping[str, KeptFeatures]) -> None:
@@ -190,11 +190,12 @@ class KeptCandidates:
                 slot = self._slot[name] = self._free.pop() if self._free else len(self._kept)
             if slot == len(self._kept):
                 self._kept.append(None)
-                self._encoded.append(b"")
+                self._encoded.append({})
             self._kept[slot] = kept
-            self._encoded[slot] = msgspec.msgpack.encode(kept.features)
+            self._encoded[slot] = {bag: msgspec.msgpack.encode(one) for bag, one in kept.features.items()}
             self._have_entities |= bool(kept.entities)
-            self.bags.update(kept.features)
+            for bag, one in kept.features.items():
+                self.keys.setdefault(bag, set()).update(list_keys(one))
             slots.append(slot)
         if self._rows is not None and slots:
             self._rows.put(slots, list(candidates.values()))

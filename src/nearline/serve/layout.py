@@ -135,7 +135,7 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
     `rows` int64[len(features)] says which candidates they are; None is all of them in order.
     """
     first = features[0]
-    keys = _list_keys(first)
+    keys = list_keys(first)
     same = all(type(one) is type(first) and len(one) == len(first) for one in features) and (
         isinstance(first, list) or all(list(one) == keys for one in features)
     )
@@ -151,7 +151,7 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
     all_keys: list[str] = []
     all_values: list[float] = []
     for one in features:
-        all_keys += _list_keys(one)
+        all_keys += list_keys(one)
         all_values += one.values() if isinstance(one, dict) else one
     at = np.arange(len(features)) if rows is None else rows
     row = np.repeat(at, [len(one) for one in features])
@@ -161,7 +161,7 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
 _positions: list[str] = []
 
 
-def _list_keys(features: FeaturesOfBag) -> list[str]:
+def list_keys(features: FeaturesOfBag) -> list[str]:
     """The keys of a bag's features, in order."""
     if isinstance(features, dict):
         return list(features)
