@@ -7,6 +7,7 @@ learned later. Writes streams.md and streams.json beside this file, stream by st
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ BARS: dict[str, tuple[float, float | None]] = {
     "assistments": (0.740, 0.551),
 }
 AGAINST = {"tennis_wta": {"player_2": "player_1"}}
-IDEAL = ("movielens100k", "movietweetings", "tennis_wta")
+LEVELS = ("level 0", "level 2", "level 3", "ideal")
 
 
 def load_stream(name: str, directory: Path) -> tuple[Stream, TableMapping]:
@@ -100,13 +101,39 @@ def refitted(stream: Stream, settings: TrainingSettings, model: GameModel, every
     return np.concatenate(parts)
 
 
-def measure(name: str, directory: Path, *, ideal: bool) -> dict[str, Any]:
-    """Metrics of the second half."""
+def measure(name: str, directory: Path, levels: Sequence[str]) -> dict[str, Any]:
+    """Metrics of the second half, of each of the levels."""
     stream, mapping = load_stream(name, directory)
     half, n = len(stream) // 2, len(stream)
     training = training_settings(mapping)
     model = trained(stream, training, half)
-    span = float(stream.time_ms[-1] - stream.time_ms[0])
+    only_random = replace(training, fixed=replace(training.fixed, locked=True))
+    found: dict[str, Any] = {"rows": n}
+    y = stream.examples.response[half:]
+    for level in levels:
+        began = time.process_time()
+        match level:
+            case "level 0":
+                predicted = model.score(stream.examples.take(np.arange(half, n))).mean
+            case "level 2":
+                predicted = refitted(stream, only_random, model, n // 10)
+            case "ideal":
+                predicted = refitted(stream, training, model, n // 100)
+            case _:
+                found |= chosen_for(name, stream, model)
+                settings = settings_of(name, stream, found)
+                began = time.process_time()
+                online = OnlineLevel(stream, model, settings)
+                predicted = replay(stream, [online])[online.name][half:]
+        seconds = round(time.process_time() - began, 1)
+        found[level] = {"auc": auc(y, predicted), "log_loss": log_loss(y, predicted), "seconds": seconds}
+        print(f"  {level}: {found[level]}", flush=True)
+    return found
+
+
+def chosen_for(name: str, stream: Stream, model: GameModel) -> dict[str, Any]:
+    """How level 3 learns, as the first half of the stream chooses."""
+    half, span = len(stream) // 2, float(stream.time_ms[-1] - stream.time_ms[0])
     began = time.process_time()
     settings = choose_settings(
         stream.part(max(0, half - 2 * CHOOSE_ROWS), half),
@@ -116,27 +143,25 @@ def measure(name: str, directory: Path, *, ideal: bool) -> dict[str, Any]:
         end=min(half, 2 * CHOOSE_ROWS),
         time_constants_ms=[span * fraction for fraction in FRACTIONS],
         spreads=SPREADS,
-        tried=lambda settings, loss: print(f"  {loss:.5f} {described(settings, span)}", flush=True),
+        tried=lambda settings, loss: print(f"  {loss:.6f} {described(settings, span)}", flush=True),
     )
-    chosen_in = time.process_time() - began
-    began = time.process_time()
-    level = OnlineLevel(stream, model, settings)
-    y, predicted = stream.examples.response[half:], {"level 3": replay(stream, [level])[level.name][half:]}
-    seconds = time.process_time() - began
-    predicted["level 0"] = model.score(stream.examples.take(np.arange(half, n))).mean
-    if ideal:
-        only_random = replace(training, fixed=replace(training.fixed, locked=True))
-        predicted["level 2"] = refitted(stream, only_random, model, n // 10)
-        if name in IDEAL:
-            predicted["ideal"] = refitted(stream, training, model, n // 100)
     return {
-        "rows": n,
-        "settings": described(settings, span),
-        "seconds": round(seconds, 1),
-        "seconds_choosing": round(chosen_in, 1),
-        "auc": {key: round(auc(y, p), 4) for key, p in predicted.items()},
-        "log_loss": {key: round(log_loss(y, p), 4) for key, p in predicted.items()},
+        "time_constants": {
+            effect: round((rule.time_constant_ms or np.inf) / span, 6)
+            for effect, rule in settings.forgetting.items()
+        },
+        "spreads": dict(settings.spread),
+        "seconds_choosing": round(time.process_time() - began, 1),
     }
+
+
+def settings_of(name: str, stream: Stream, found: dict[str, Any]) -> OnlineSettings:
+    """The settings that `chosen_for` has written down."""
+    span = float(stream.time_ms[-1] - stream.time_ms[0])
+    rules = {
+        effect: Forgetting(time_constant_ms=part * span) for effect, part in found["time_constants"].items()
+    }
+    return OnlineSettings(rules, found["spreads"], AGAINST.get(name, {}))
 
 
 def described(settings: OnlineSettings, span: float) -> str:
@@ -249,19 +274,18 @@ def written(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure what is asked for, and write it down."""
+    """Measure what is asked for, and write it down beside what is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[*BARS, "ratings"])
-    parser.add_argument("--ideal", action="store_true", help="also refit in batches: level 2 and the ideal")
+    parser.add_argument("--levels", nargs="*", default=LEVELS, choices=LEVELS)
     chosen = parser.parse_args()
     path = HERE / "streams.json"
     for name in chosen.only:
         print(name, flush=True)
-        found = ratings(chosen.data) if name == "ratings" else measure(name, chosen.data, ideal=chosen.ideal)
+        found = ratings(chosen.data) if name == "ratings" else measure(name, chosen.data, chosen.levels)
         results = json.loads(path.read_text()) if path.exists() else {}
-        results[name] = found
-        print(" ", found, flush=True)
+        results[name] = results.get(name, {}) | found
         path.write_text(json.dumps(results, indent=2) + "\n")
         (HERE / "streams.md").write_text(written(results))
 
