@@ -286,8 +286,8 @@ def under_fire(folder: Path, events: int, kills: int, *, split: int | None = Non
     """A deployment whose workers are killed so often, spread over its events, each at a random instant.
 
     A kill is due once its share of the events is joined and all workers are up; it strikes within the time that the
-    share has taken. With `split` the store breaks its promise: after so many commits each worker kills itself between the
-    halves of one, or, with 0, none does.
+    share has taken. With `split` the store breaks its promise: after so many commits each worker kills itself between
+    the halves of one, or, with 0, none does.
     """
     rng = random.Random(seed)  # noqa: S311
     deployment = Deployment(folder, folder / "log")
