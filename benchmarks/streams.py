@@ -7,7 +7,7 @@ learned later. Writes streams.md and streams.json beside this file, stream by st
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.streams_page import BARS, CHOSEN, LEVELS, RESCORED, described, written
 from nearline import datasets
 from nearline.arrays import Floats, Ints
 from nearline.batch.descent import fit_game
@@ -22,11 +23,12 @@ from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSetti
 from nearline.batch.tables import TableMapping, examples_from_table
 from nearline.datasets.raw import raw_bytes
 from nearline.evaluate.choose import choose_settings
+from nearline.evaluate.freshness import walk_with_refits
 from nearline.evaluate.metrics import auc, log_loss, mae, rmse
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
-from nearline.evaluate.replay import Stream, replay
+from nearline.evaluate.replay import Level, Stream, replay
 from nearline.model.effects import FixedCoefficients, RandomEffect, design
-from nearline.model.examples import EntityColumn, Examples
+from nearline.model.examples import Examples
 from nearline.model.features import ColumnRegistry
 from nearline.model.game import GameModel
 from nearline.posterior.evidence import no_evidence
@@ -41,16 +43,10 @@ FRACTIONS = (1.0, 0.3, 0.1, 0.03)
 SPREADS = (2.0, 4.0)
 CHOOSE_ROWS = 60_000
 """Rows at the end of the first half at most, on which settings are chosen."""
-BARS: dict[str, tuple[float, float | None]] = {
-    "hotel_bookings": (0.750, 0.580),
-    "talkingdata": (0.963, None),
-    "tennis_wta": (0.748, 0.593),
-    "movietweetings": (0.800, 0.545),
-    "movielens100k": (0.772, 0.567),
-    "assistments": (0.740, 0.551),
-}
+FIRST_RATINGS = 250
+"""Ratings before the first estimate of priors."""
 AGAINST = {"tennis_wta": {"player_2": "player_1"}}
-LEVELS = ("level 0", "level 2", "level 3", "ideal")
+LATE_LABELS = {"hotel_bookings"}
 
 
 def load_stream(name: str, directory: Path) -> tuple[Stream, TableMapping]:
@@ -101,16 +97,23 @@ def refitted(stream: Stream, settings: TrainingSettings, model: GameModel, every
     return np.concatenate(parts)
 
 
-def measure(name: str, directory: Path, levels: Sequence[str]) -> dict[str, Any]:
-    """Metrics of the second half, of each of the levels."""
+def measure(name: str, directory: Path, levels: Sequence[str], found: dict[str, Any]) -> Iterator[str]:
+    """Metrics of the second half, of one level after the other; each is put into `found`, and said."""
     stream, mapping = load_stream(name, directory)
     half, n = len(stream) // 2, len(stream)
     training = training_settings(mapping)
     model = trained(stream, training, half)
     only_random = replace(training, fixed=replace(training.fixed, locked=True))
-    found: dict[str, Any] = {"rows": n}
+    found["rows"] = n
     y = stream.examples.response[half:]
     for level in levels:
+        if level == RESCORED and name not in LATE_LABELS:
+            continue
+        if level == CHOSEN:
+            found |= chosen_for(name, stream, model)
+        settings = OnlineSettings(against=AGAINST.get(name, {}))
+        if level in {CHOSEN, RESCORED}:
+            settings = settings_of(name, stream, found)
         began = time.process_time()
         match level:
             case "level 0":
@@ -120,21 +123,43 @@ def measure(name: str, directory: Path, levels: Sequence[str]) -> dict[str, Any]
             case "ideal":
                 predicted = refitted(stream, training, model, n // 100)
             case _:
-                found |= chosen_for(name, stream, model)
-                settings = settings_of(name, stream, found)
-                began = time.process_time()
-                online = OnlineLevel(stream, model, settings)
+                online: Level = OnlineLevel(stream, model, settings)
+                online = Rescored(online) if level == RESCORED else online
                 predicted = replay(stream, [online])[online.name][half:]
         seconds = round(time.process_time() - began, 1)
         found[level] = {"auc": auc(y, predicted), "log_loss": log_loss(y, predicted), "seconds": seconds}
-        print(f"  {level}: {found[level]}", flush=True)
-    return found
+        yield f"{level}: {found[level]}"
+
+
+class Rescored:
+    """Level 3 as if a row were served when its label is known: each effect learns it given what is then known of the
+    others. A worker cannot do so, since it has the entities of its own partitions alone; this shows what that costs.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+        self.name = level.name
+        self.plan, self.score = level.plan, level.score
+
+    def learn(self, rows: Ints) -> None:
+        """Score the rows again, and learn them given that."""
+        self._level.score(rows)
+        self._level.learn(rows)
 
 
 def chosen_for(name: str, stream: Stream, model: GameModel) -> dict[str, Any]:
     """How level 3 learns, as the first half of the stream chooses."""
     half, span = len(stream) // 2, float(stream.time_ms[-1] - stream.time_ms[0])
     began = time.process_time()
+
+    def kept(settings: OnlineSettings) -> dict[str, Any]:
+        constants = {
+            effect: round(rule.time_constant_ms / span, 9)
+            for effect, rule in settings.forgetting.items()
+            if rule.time_constant_ms is not None
+        }
+        return {"time_constants": constants, "spreads": dict(settings.spread)}
+
     settings = choose_settings(
         stream.part(max(0, half - 2 * CHOOSE_ROWS), half),
         model,
@@ -143,16 +168,9 @@ def chosen_for(name: str, stream: Stream, model: GameModel) -> dict[str, Any]:
         end=min(half, 2 * CHOOSE_ROWS),
         time_constants_ms=[span * fraction for fraction in FRACTIONS],
         spreads=SPREADS,
-        tried=lambda settings, loss: print(f"  {loss:.6f} {described(settings, span)}", flush=True),
+        tried=lambda settings, loss: print(f"    {loss:.6f} {described(kept(settings))}", flush=True),
     )
-    return {
-        "time_constants": {
-            effect: round((rule.time_constant_ms or np.inf) / span, 6)
-            for effect, rule in settings.forgetting.items()
-        },
-        "spreads": dict(settings.spread),
-        "seconds_choosing": round(time.process_time() - began, 1),
-    }
+    return kept(settings) | {"seconds_choosing": round(time.process_time() - began, 1)}
 
 
 def settings_of(name: str, stream: Stream, found: dict[str, Any]) -> OnlineSettings:
@@ -164,47 +182,51 @@ def settings_of(name: str, stream: Stream, found: dict[str, Any]) -> OnlineSetti
     return OnlineSettings(rules, found["spreads"], AGAINST.get(name, {}))
 
 
-def described(settings: OnlineSettings, span: float) -> str:
-    """Time constants as parts of the stream's time, spreads, and who is against whom."""
-    words = [
-        f"{name} {(rule.time_constant_ms or np.inf) / span:g} of the time"
-        for name, rule in settings.forgetting.items()
-    ]
-    words += [f"{name} spread {spread:g}" for name, spread in settings.spread.items()]
-    words += [f"{name} against {other}" for name, other in settings.against.items()]
-    return ", ".join(words) or "nothing forgotten"
-
-
 def ratings(directory: Path) -> dict[str, Any]:
     """MovieLens ratings as Normal outcomes from the first row on, by River's protocol.
 
     Sorted by time, ties in the order of the file and learned one after the other; predictions held to 1..5. Nothing is
-    trained before: one random effect of a single entity, everyone, stands for the shared model.
+    known before: the first model predicts 3, with wide priors. Whenever the rows have doubled, shared model, priors and
+    noise are estimated from the rows up to there, and level 3 goes on with these. So nothing was chosen by rows that
+    had still to be scored.
     """
     loaded = datasets.load("movielens100k", directory)
     examples = examples_from_table(
         loaded.table, replace(loaded.mapping, response_above=None), source="ratings"
     )
-    examples = in_file_order(examples, loaded.table, directory)
-    stream = Stream.of(examples)
-    span = float(stream.time_ms[-1] - stream.time_ms[0])
-    random = (
-        _effect("everyone", "everyone", ("global",), examples, 1.0, 0.05, 3.5),
-        _effect("user", "user", ("user",), examples, 0.2, 0.03, 0.0),
-        _effect("film", "film", ("film",), examples, 0.3, 0.01, 0.0),
-    )
-    nothing = FixedCoefficients((), ColumnRegistry(intercept=True), np.zeros(1))
-    model = GameModel(Outcome.NORMAL, nothing, random, noise_variance=0.8)
-    settings = OnlineSettings({"user": Forgetting(time_constant_ms=0.1 * span)})
+    stream = Stream.of(in_file_order(examples, loaded.table, directory))
+    settings = replace(training_settings(loaded.mapping), outcome=Outcome.NORMAL)
     began = time.process_time()
-    predicted = np.clip(replay(stream, [OnlineLevel(stream, model, settings)])["level 3"], 1.0, 5.0)
+    models: dict[int, GameModel] = {}
+    row, model = FIRST_RATINGS, None
+    while row < len(stream):
+        model = models[row] = trained(stream, settings, row, model)
+        row *= 2
+    level = OnlineLevel(stream, nothing_known(settings, stream.examples, 3.0), OnlineSettings())
+    predicted = np.clip(walk_with_refits(stream, level, models, begin=0), 1.0, 5.0)
     seconds = round(time.process_time() - began, 1)
-    y = examples.response
-    return {"mae": round(mae(y, predicted), 4), "rmse": round(rmse(y, predicted), 4), "seconds": seconds}
+    y = stream.examples.response
+    return {"mae": mae(y, predicted), "rmse": rmse(y, predicted), "refits": len(models), "seconds": seconds}
+
+
+def nothing_known(settings: TrainingSettings, examples: Examples, mean: float) -> GameModel:
+    """A model that expects `mean` of every row; intercepts have variance 1, other coefficients 0.1, the noise 1."""
+    random = []
+    for one in settings.random:
+        registry = ColumnRegistry(intercept=True)
+        columns = design(registry, one.bags, examples, grow=True).shape[1]
+        precision = np.diag(np.append(1.0, np.full(columns - 1, 10.0)))
+        prior, evidence = Gaussian(np.zeros(columns), precision), no_evidence(0, full=True)
+        none = pa.array([], pa.string())
+        random.append(
+            RandomEffect(one.name, one.kind, one.bags, registry, prior, evidence, none, np.zeros(0, np.int64))
+        )
+    fixed = FixedCoefficients((), ColumnRegistry(intercept=True), np.array([mean]))
+    return GameModel(settings.outcome, fixed, tuple(random))
 
 
 def in_file_order(examples: Examples, table: pa.Table, directory: Path) -> Examples:
-    """The ratings sorted by time alone, the rows of one second a millisecond apart, with everyone as an entity."""
+    """The ratings sorted by time alone, the rows of one second a millisecond apart."""
     lines = raw_bytes(directory, "ml100k", "u.data").splitlines()
     place = {tuple(line.split(b"\t")[:2]): number for number, line in enumerate(lines)}
     pairs = zip(table["user_id"].to_pylist(), table["film_id"].to_pylist(), strict=True)
@@ -215,62 +237,7 @@ def in_file_order(examples: Examples, table: pa.Table, directory: Path) -> Examp
     assert time_ms is not None
     new = np.append(True, time_ms[1:] != time_ms[:-1])
     time_ms = time_ms + number - np.maximum.accumulate(np.where(new, number, 0))
-    everyone = EntityColumn(np.zeros(len(at), dtype=np.int32), pa.array(["everyone"]))
-    return replace(examples, time_ms=time_ms, entities={**examples.entities, "everyone": everyone})
-
-
-def _effect(
-    name: str,
-    kind: str,
-    bags: tuple[str, ...],
-    examples: Examples,
-    intercept: float,
-    other: float,
-    mean: float,
-) -> RandomEffect:
-    registry = ColumnRegistry(intercept=True)
-    columns = design(registry, bags, examples, grow=True).shape[1]
-    variance, center = np.full(columns, other), np.zeros(columns)
-    variance[0], center[0] = intercept, mean
-    prior = Gaussian(center, np.diag(1.0 / variance))
-    none = pa.array([], pa.string())
-    evidence = no_evidence(0, full=True)
-    return RandomEffect(name, kind, bags, registry, prior, evidence, none, np.zeros(0, np.int64))
-
-
-def written(results: dict[str, Any]) -> str:
-    """The results as a page."""
-    lines = [
-        "# Level 3 on public streams\n",
-        "The second half of each stream, scored first and learned later. The model is trained once on the first half,",
-        "where settings are chosen too. Seconds are processor time of one walk through the whole stream. Level 2 is",
-        "refitted every tenth of the stream, the ideal every hundredth; it lags too, so level 3 can recover more than",
-        "all of its gain.\n",
-        "| stream | rows | AUC (asked) | log loss (asked) | level 0 | level 2 | ideal | recovered | chosen | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, (least, most) in BARS.items():
-        if name not in results:
-            continue
-        one = results[name]
-        loss = one["log_loss"]
-        others = " | ".join(
-            f"{one['auc'][k]} / {loss[k]}" if k in loss else "-" for k in ("level 0", "level 2", "ideal")
-        )
-        share = "-"
-        if "ideal" in loss:
-            share = f"{100 * (loss['level 0'] - loss['level 3']) / (loss['level 0'] - loss['ideal']):.0f} %"
-        lines.append(
-            f"| {name} | {one['rows']:,} | {one['auc']['level 3']} ({least}) | {loss['level 3']} ({most or '-'}) "
-            f"| {others} | {share} | {one['settings']} | {one['seconds']} |"
-        )
-    if "ratings" in results:
-        one = results["ratings"]
-        lines.append(
-            f"\nMovieLens ratings by River's protocol: MAE {one['mae']} (asked 0.7486), RMSE {one['rmse']} "
-            f"(asked 0.9445), {one['seconds']} s. River: bias model 0.7547 / 0.9541, BiasedMF 0.7486 / 0.9479."
-        )
-    return "\n".join(lines) + "\n"
+    return replace(examples, time_ms=time_ms)
 
 
 def main() -> None:
@@ -283,11 +250,19 @@ def main() -> None:
     path = HERE / "streams.json"
     for name in chosen.only:
         print(name, flush=True)
-        found = ratings(chosen.data) if name == "ratings" else measure(name, chosen.data, chosen.levels)
         results = json.loads(path.read_text()) if path.exists() else {}
-        results[name] = results.get(name, {}) | found
-        path.write_text(json.dumps(results, indent=2) + "\n")
-        (HERE / "streams.md").write_text(written(results))
+        found = results.setdefault(name, {})
+        if name == "ratings":
+            found |= ratings(chosen.data)
+            said = iter([str(found)])
+        else:
+            said = measure(name, chosen.data, chosen.levels, found)
+        for line in said:
+            print(" ", line, flush=True)
+            results = json.loads(path.read_text()) if path.exists() else {}
+            results[name] = found
+            path.write_text(json.dumps(results, indent=2) + "\n")
+            (HERE / "streams.md").write_text(written(results))
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ FORK_SERVER.set_forkserver_preload(  # only what is installed: the server does n
     ]
 )
 PARTITIONS, WORKERS, WRITERS = 4, 2, 2
-STEP, LAG = 300, 200
-"""Events the writers are let on by, once all but so many of those before are joined: 5 s of event time at most."""
+BURST = 300
+"""The most events written at a time, 2 s of event time: how far apart the writers are at most."""
 PATIENCE_S = 300.0
 SETTINGS = WorkerSettings(
     JOIN,
@@ -158,9 +158,8 @@ def work(folder: Path, index: int, split: int | None, doing: MutableSequence[int
 
         def say(standing: Standing) -> None:
             now = standing.joined_to, standing.learned.rows
-            if [now] == said:
-                doing[0] = Doing.IDLE
-            else:
+            doing[0] = Doing.IDLE if [now] == said else Doing.BETWEEN
+            if [now] != said:
                 pipe.send(now[0])
                 said[:] = [now]
 
@@ -174,7 +173,7 @@ def read(folder: Path, pipe: Connection) -> None:
     reads = 0
     seen: dict[str, tuple[int, int, int]] = {}
     with closing(store_of(folder)) as store:
-        while not pipe.poll(0.002):
+        while not pipe.poll(0.02):
             names = [f"u{rng.randrange(USERS)}" for _ in range(20)]
             found = store.get_many(1, "per-user", names)
             for name, *now in zip(names, found.version, found.position, found.rows, strict=True):
@@ -268,7 +267,15 @@ class Crew:
             self._splits[index] = 0  # it dies by itself but once
         self.children[index] = self._started(index)
 
-    def hear(self, index: int) -> None:
+    def listen(self, seconds: float) -> bool:
+        """Wait so long for any of them to say something; whether one has."""
+        talking = {child.pipe: index for index, child in enumerate(self.children)}
+        heard = connection.wait(talking, seconds)
+        for pipe in heard:
+            self._hear(talking[pipe])
+        return bool(heard)
+
+    def _hear(self, index: int) -> None:
         """Take what a worker says, or learn of its death."""
         try:
             joined_to = self.children[index].pipe.recv()
@@ -285,45 +292,38 @@ class Crew:
 def under_fire(folder: Path, events: int, kills: int, *, split: int | None = None, seed: int = 0) -> Outcomes:
     """A deployment whose workers are killed so often, spread over its events, each at a random instant.
 
-    A kill is due once its share of the events is joined and all workers are up; it strikes within the time that the
-    share has taken. With `split` the store breaks its promise: after so many commits each worker kills itself between
-    the halves of one, or, with 0, none does.
+    The events come in bursts, each once the one before is joined and all workers are up. In every other burst, for as
+    long as there are kills to come, one worker is killed within the time that the burst before has taken and half as
+    much again. With `split` the store breaks its promise: after so many commits each worker kills itself between the
+    halves of one, or, with 0, none does.
     """
     rng = random.Random(seed)  # noqa: S311
     deployment = Deployment(folder, folder / "log")
     writers = [Child(write, folder, writer, events) for writer in range(WRITERS)]
     reader = Child(read, folder)
     crew = Crew(folder, split)
-    led_to, killed, since = 0, 0, time.monotonic()
-    strikes: tuple[float, int] | None = None
-    is_written = False
-    while killed < kills or not is_written or not deployment.is_done():
-        if crew.joined_to >= led_to - LAG and led_to < events:
-            led_to = min(led_to + STEP, events)
-            for writer in writers:
-                writer.pipe.send(led_to)
-        is_due = killed < kills and crew.joined_to >= (killed + 1) * events // (kills + 1)
-        now = time.monotonic()
-        if strikes is None and is_due and all(crew.is_ready):
-            strikes = now + rng.uniform(0.0, now - since), rng.randrange(WORKERS)
-        if strikes is not None and now >= strikes[0]:
-            crew.kill(strikes[1])
-            killed, strikes, since = killed + 1, None, time.monotonic()
-        talking = {child.pipe: index for index, child in enumerate(crew.children)}
-        ending = [writer.process.sentinel for writer in writers if not is_written]
-        patience_s = PATIENCE_S if strikes is None else max(0.0, strikes[0] - time.monotonic())
-        heard = connection.wait([*talking, *ending], patience_s)
-        assert heard or strikes is not None, "nobody has said anything for long"
-        for pipe in heard:
-            if pipe in talking:
-                crew.hear(talking[pipe])
-        if not is_written and all(writer.process.exitcode == 0 for writer in writers):
-            is_written = True
-            deployment.log.append([encode_event(Tick(after_ms(events)))])
-        assert not any(writer.process.exitcode for writer in writers)
-    for child in crew.children:
+    bursts = max(2 * kills + 1, -(-events // BURST))
+    begun = time.monotonic()
+    for burst in range(bursts):
+        took, begun = time.monotonic() - begun, time.monotonic()
+        end = (burst + 1) * events // bursts
+        for writer in writers:
+            writer.pipe.send(end)
+        if burst % 2 and burst < 2 * kills:
+            strike, index = begun + rng.uniform(0.0, 1.5 * took), rng.randrange(WORKERS)
+            while (left_s := strike - time.monotonic()) > 0.0:
+                crew.listen(left_s)
+            crew.kill(index)
+        while crew.joined_to < end or not all(crew.is_ready):
+            assert crew.listen(PATIENCE_S), "nobody has said anything for long"
+    for writer in writers:
+        writer.process.join(PATIENCE_S)
+        assert writer.process.exitcode == 0
+    deployment.log.append([encode_event(Tick(after_ms(events)))])
+    while not deployment.is_done():
+        assert crew.listen(PATIENCE_S), "nobody has said anything for long"
+    for child in [*crew.children, reader]:
         child.stop()
-    reader.stop()
     outcomes = replace(
         deployment.outcomes(), killed=crew.killed, reads=reader.pipe.recv(), start_s=tuple(crew.start_s)
     )
