@@ -98,7 +98,10 @@ def refitted(stream: Stream, settings: TrainingSettings, model: GameModel, every
 
 
 def measure(name: str, directory: Path, levels: Sequence[str], found: dict[str, Any]) -> Iterator[str]:
-    """Metrics of the second half, of one level after the other; each is put into `found`, and said."""
+    """Metrics of the second half, of one level after the other; each is put into `found`, and said.
+
+    `sixths` : log loss of each sixth of the second half.
+    """
     stream, mapping = load_stream(name, directory)
     half, n = len(stream) // 2, len(stream)
     training = training_settings(mapping)
@@ -124,11 +127,19 @@ def measure(name: str, directory: Path, levels: Sequence[str], found: dict[str, 
                 predicted = refitted(stream, training, model, n // 100)
             case _:
                 online: Level = OnlineLevel(stream, model, settings)
+                found["times"], found["waves"] = len(stream.group_start) - 1, len(online.plan(stream, 0, n))
+                began = time.process_time()
                 online = Rescored(online) if level == RESCORED else online
                 predicted = replay(stream, [online])[online.name][half:]
         seconds = round(time.process_time() - began, 1)
-        found[level] = {"auc": auc(y, predicted), "log_loss": log_loss(y, predicted), "seconds": seconds}
-        yield f"{level}: {found[level]}"
+        sixths = zip(np.array_split(y, 6), np.array_split(predicted, 6), strict=True)
+        found[level] = {
+            "auc": auc(y, predicted),
+            "log_loss": log_loss(y, predicted),
+            "sixths": [log_loss(*sixth) for sixth in sixths],
+            "seconds": seconds,
+        }
+        yield f"{level}: AUC {found[level]['auc']:.6f}, log loss {found[level]['log_loss']:.6f}, {seconds} s"
 
 
 class Rescored:
