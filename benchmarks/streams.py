@@ -7,7 +7,7 @@ learned later. Writes streams.md and streams.json beside this file, stream by st
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,11 @@ from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSetti
 from nearline.batch.tables import TableMapping, examples_from_table
 from nearline.datasets.raw import raw_bytes
 from nearline.evaluate.choose import choose_settings
-from nearline.evaluate.freshness import walk_with_refits
 from nearline.evaluate.metrics import auc, log_loss, mae, rmse
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
 from nearline.evaluate.replay import Level, Stream, replay
 from nearline.model.effects import FixedCoefficients, RandomEffect, design
-from nearline.model.examples import Examples
+from nearline.model.examples import EntityColumn, Examples
 from nearline.model.features import ColumnRegistry
 from nearline.model.game import GameModel
 from nearline.posterior.evidence import no_evidence
@@ -43,8 +42,8 @@ FRACTIONS = (1.0, 0.3, 0.1, 0.03)
 SPREADS = (2.0, 4.0)
 CHOOSE_ROWS = 60_000
 """Rows at the end of the first half at most, on which settings are chosen."""
-FIRST_RATINGS = 250
-"""Ratings before the first estimate of priors."""
+RATING_DAYS = (90, 30, 10)
+RATING_SPREADS = (0.3, 0.1, 0.03)
 AGAINST = {"tennis_wta": {"player_2": "player_1"}}
 LATE_LABELS = {"hotel_bookings"}
 
@@ -197,47 +196,70 @@ def ratings(directory: Path) -> dict[str, Any]:
     """MovieLens ratings as Normal outcomes from the first row on, by River's protocol.
 
     Sorted by time, ties in the order of the file and learned one after the other; predictions held to 1..5. Nothing is
-    known before: the first model predicts 3, with wide priors. Whenever the rows have doubled, shared model, priors and
-    noise are estimated from the rows up to there, and level 3 goes on with these. So nothing was chosen by rows that
-    had still to be scored.
+    trained before: a random effect of one entity, everyone, stands for the shared model, and priors are wide. The
+    first tenth is predicted with these, and chooses narrower ones and what is forgotten; with those the whole stream
+    is walked again, and from the tenth on they predict. So no row is predicted by what was chosen on it.
     """
     loaded = datasets.load("movielens100k", directory)
     examples = examples_from_table(
         loaded.table, replace(loaded.mapping, response_above=None), source="ratings"
     )
     stream = Stream.of(in_file_order(examples, loaded.table, directory))
-    settings = replace(training_settings(loaded.mapping), outcome=Outcome.NORMAL)
+    tenth = len(stream) // 10
+    model = nothing_known(stream.examples, {"everyone": "global", "user": "user", "film": "film"}, mean=3.0)
     began = time.process_time()
-    models: dict[int, GameModel] = {}
-    row, model = FIRST_RATINGS, None
-    while row < len(stream):
-        model = models[row] = trained(stream, settings, row, model)
-        row *= 2
-    level = OnlineLevel(stream, nothing_known(settings, stream.examples, 3.0), OnlineSettings())
-    predicted = np.clip(walk_with_refits(stream, level, models, begin=0), 1.0, 5.0)
-    seconds = round(time.process_time() - began, 1)
+    prefix = stream.part(0, tenth)
+    settings = choose_settings(
+        prefix,
+        model,
+        OnlineSettings(),
+        begin=0,
+        end=tenth,
+        time_constants_ms=[days * DAY_MS for days in RATING_DAYS],
+        spreads=RATING_SPREADS,
+        tried=lambda settings, loss: print(f"    {loss:.6f} {in_days(settings)}", flush=True),
+    )
+    first = replay(prefix, [OnlineLevel(prefix, model, OnlineSettings())])["level 3"]
+    rest = replay(stream, [OnlineLevel(stream, model, settings)])["level 3"][tenth:]
+    predicted = np.clip(np.concatenate([first, rest]), 1.0, 5.0)
     y = stream.examples.response
-    return {"mae": mae(y, predicted), "rmse": rmse(y, predicted), "refits": len(models), "seconds": seconds}
+    return {
+        "mae": mae(y, predicted),
+        "rmse": rmse(y, predicted),
+        "settings": in_days(settings),
+        "seconds": round(time.process_time() - began, 1),
+    }
 
 
-def nothing_known(settings: TrainingSettings, examples: Examples, mean: float) -> GameModel:
+def in_days(settings: OnlineSettings) -> str:
+    """Time constants in days, and factors on prior covariances."""
+    words = [
+        f"{name} {rule.time_constant_ms / DAY_MS:g} days"
+        for name, rule in settings.forgetting.items()
+        if rule.time_constant_ms is not None
+    ]
+    words += [f"{name} prior times {spread:g}" for name, spread in settings.spread.items()]
+    return ", ".join(words) or "nothing forgotten"
+
+
+def nothing_known(examples: Examples, bags: Mapping[str, str], mean: float) -> GameModel:
     """A model that expects `mean` of every row; intercepts have variance 1, other coefficients 0.1, the noise 1."""
     random = []
-    for one in settings.random:
+    for kind, bag in bags.items():
         registry = ColumnRegistry(intercept=True)
-        columns = design(registry, one.bags, examples, grow=True).shape[1]
+        columns = design(registry, (bag,), examples, grow=True).shape[1]
         precision = np.diag(np.append(1.0, np.full(columns - 1, 10.0)))
         prior, evidence = Gaussian(np.zeros(columns), precision), no_evidence(0, full=True)
         none = pa.array([], pa.string())
         random.append(
-            RandomEffect(one.name, one.kind, one.bags, registry, prior, evidence, none, np.zeros(0, np.int64))
+            RandomEffect(kind, kind, (bag,), registry, prior, evidence, none, np.zeros(0, np.int64))
         )
     fixed = FixedCoefficients((), ColumnRegistry(intercept=True), np.array([mean]))
-    return GameModel(settings.outcome, fixed, tuple(random))
+    return GameModel(Outcome.NORMAL, fixed, tuple(random))
 
 
 def in_file_order(examples: Examples, table: pa.Table, directory: Path) -> Examples:
-    """The ratings sorted by time alone, the rows of one second a millisecond apart."""
+    """The ratings sorted by time alone, the rows of one second a millisecond apart, with everyone as an entity."""
     lines = raw_bytes(directory, "ml100k", "u.data").splitlines()
     place = {tuple(line.split(b"\t")[:2]): number for number, line in enumerate(lines)}
     pairs = zip(table["user_id"].to_pylist(), table["film_id"].to_pylist(), strict=True)
@@ -248,7 +270,8 @@ def in_file_order(examples: Examples, table: pa.Table, directory: Path) -> Examp
     assert time_ms is not None
     new = np.append(True, time_ms[1:] != time_ms[:-1])
     time_ms = time_ms + number - np.maximum.accumulate(np.where(new, number, 0))
-    return replace(examples, time_ms=time_ms)
+    everyone = EntityColumn(np.zeros(len(at), dtype=np.int32), pa.array(["everyone"]))
+    return replace(examples, time_ms=time_ms, entities={**examples.entities, "everyone": everyone})
 
 
 def main() -> None:

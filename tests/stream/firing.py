@@ -60,7 +60,7 @@ SETTINGS = WorkerSettings(
     LearnSettings(
         {"per-user": Forgetting(time_constant_ms=60_000.0)}, MiniBatchSettings(rows=8, age_ms=4_000)
     ),
-    at_once=200,
+    at_once=25,
     poll_ms=1,
 )
 
@@ -293,9 +293,9 @@ def under_fire(folder: Path, events: int, kills: int, *, split: int | None = Non
     """A deployment whose workers are killed so often, spread over its events, each at a random instant.
 
     The events come in bursts, each once the one before is joined and all workers are up. In every other burst, for as
-    long as there are kills to come, one worker is killed within the time that the burst before has taken and half as
-    much again. With `split` the store breaks its promise: after so many commits each worker kills itself between the
-    halves of one, or, with 0, none does.
+    long as there are kills to come, one worker is killed within the time that the burst before has taken. With `split`
+    the store breaks its promise: after so many commits each worker kills itself between the halves of one, or, with 0,
+    none does.
     """
     rng = random.Random(seed)  # noqa: S311
     deployment = Deployment(folder, folder / "log")
@@ -310,7 +310,7 @@ def under_fire(folder: Path, events: int, kills: int, *, split: int | None = Non
         for writer in writers:
             writer.pipe.send(end)
         if burst % 2 and burst < 2 * kills:
-            strike, index = begun + rng.uniform(0.0, 1.5 * took), rng.randrange(WORKERS)
+            strike, index = begun + rng.uniform(0.0, took), rng.randrange(WORKERS)
             while (left_s := strike - time.monotonic()) > 0.0:
                 crew.listen(left_s)
             crew.kill(index)
