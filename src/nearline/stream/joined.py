@@ -150,10 +150,11 @@ def decode_rows(rows: Sequence[bytes]) -> Rows:
         A row is shorter than its header, or of an unknown kind; the message says which.
     """
     size = _HEADER.size
-    for number, row in enumerate(rows):
-        if len(row) < size or row[0] > Kind.TICK:
-            raise DataError(f"row {number}: expected a labelled example, got {len(row)} bytes {row[:8]!r}")
-    fields = np.frombuffer(b"".join([row[:size] for row in rows]), dtype=_FIELDS)
+    heads = [row[:size] for row in rows]
+    if min(map(len, heads), default=size) < size or max(heads, default=b"\0")[0] > Kind.TICK:
+        number, row = next((at, row) for at, row in enumerate(rows) if len(row) < size or row[0] > Kind.TICK)
+        raise DataError(f"row {number}: expected a labelled example, got {len(row)} bytes {row[:8]!r}")
+    fields = np.frombuffer(b"".join(heads), dtype=_FIELDS)
     return Rows(
         kind=np.ascontiguousarray(fields["kind"]),
         label=np.ascontiguousarray(fields["label"], dtype=np.float64),

@@ -73,7 +73,7 @@ class Learner:
     """Learns the rows of one partition into one generation.
 
     It holds the rows that wait for their mini-batch, so one learner takes all rows of its partition. After a restart a
-    new one is given the rows from `resume_after` on again.
+    new one is given the rows after its `taken_to` again.
 
     Parameters
     ----------
@@ -103,7 +103,6 @@ class Learner:
                     model.noise_variance,
                     settings.forgetting.get(effect.name, Forgetting()),
                 ),
-                self._reader,
                 settings.minibatch,
                 Resume(*progress.waiting.get(effect.name, (progress.position, -1))),
                 partition,
@@ -128,12 +127,12 @@ class Learner:
         before = progress_of(txn.get_state(PROGRESS_KEY))
         joined = decode_rows(rows)
         position = np.arange(first, first + len(rows))
-        arrived = Arrived(position, joined.time_ms, rows, before.position)
         chunk, dead = self._reader.read(position, joined)
+        arrived = Arrived(position, joined.time_ms, chunk, before.position)
         _put_letters(txn, dead, "")
         counts = before.counts
         for effect in self._effects:
-            more, letters = effect.step(txn, arrived, chunk)
+            more, letters = effect.step(txn, arrived)
             counts = counts.plus(more)
             _put_letters(txn, letters, effect.name)
         self.taken_to = first + len(rows) - 1
