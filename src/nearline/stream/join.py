@@ -149,14 +149,17 @@ class _Run:
         self._wins = _WINS[settings.policy]
         self._at_once = settings.learn_at == "feedback"
         self._zero = settings.without_feedback == "zero"
-        self._kept_ms, self._corrects = settings.kept_ms, settings.correct_within_ms > 0
+        self._window_ms, self._kept_ms = settings.window_ms, settings.kept_ms
+        self._corrects = settings.correct_within_ms > 0
         self._before = progress.counts
         self.high = progress.high_ms
         self.watermark = self.high - settings.allowed_lateness_ms
         self._tick = progress.tick
         ids, latest = _ids_and_latest(events, self.high)
         self._end = latest - settings.allowed_lateness_ms
-        self._due = state.due(max(self.watermark, 0), max(self._end, 0), settings.kept_ms)
+        self._due = state.due(
+            max(self.watermark, 0), max(self._end, 0), settings.kept_ms, answered=not self._at_once
+        )
         self._next = 0
         ids.update([item[2] for item in self._due if item[3] is not None])
         self._held: dict[str, Held] = state.get_many(ids)
@@ -176,16 +179,17 @@ class _Run:
 
     def take(self, first: int, records: Sequence[bytes], events: Sequence[Heard | DataError]) -> None:
         """Take the events one after the other."""
-        lateness, held = self._settings.allowed_lateness_ms, self._held
+        lateness, tick_ms, fresh = self._settings.allowed_lateness_ms, self._settings.tick_ms, self._fresh
+        self._received += len(events)
         next_ms = self._next_due()
-        for position, event in enumerate(events, first):
+        for position, (event, record) in enumerate(zip(events, records, strict=True), first):
             kind = type(event)
             if kind is DataError:
-                self._refuse(position, str(event), records[position - first])
+                self._refuse(position, str(event), record)
                 continue
             time_ms: int = event.time_ms  # type: ignore[union-attr]
             if not 0 <= time_ms < MAX_TIME_MS:
-                self._refuse(position, NO_TIME, records[position - first])
+                self._refuse(position, NO_TIME, record)
                 continue
             if time_ms > self.high:
                 self.high = time_ms
@@ -193,17 +197,18 @@ class _Run:
                 if next_ms < watermark:
                     self._do_what_is_due()
                     next_ms = self._next_due()
-                if self._settings.tick_ms is not None:
-                    self._say_time(self._settings.tick_ms)
+                if tick_ms is not None:
+                    self._say_time(tick_ms)
             if kind is ImpressionHead or kind is Impression:
-                self._take_impression(event, position, records[position - first], held)  # type: ignore[arg-type]
+                self._take_impression(event, position, record)  # type: ignore[arg-type]
             elif kind is Feedback:
-                self._take_feedback(event, position, records[position - first], held)  # type: ignore[arg-type]
-            if self._fresh and self._fresh[0][0] < next_ms:
-                next_ms = self._fresh[0][0]
+                self._take_feedback(event, position, record)  # type: ignore[arg-type]
+            else:
+                self._received -= 1  # a tick is no event
+            if fresh and fresh[0][0] < next_ms:
+                next_ms = fresh[0][0]
 
     def _refuse(self, position: int, reason: str, record: bytes) -> None:
-        self._received += 1
         self.dead.append(DeadLetter(position, reason, record, self.high))
 
     def _say_time(self, tick_ms: int) -> None:
@@ -290,25 +295,25 @@ class _Run:
 
     # Events
 
-    def _take_impression(self, event: Showing, position: int, record: bytes, held: dict[str, Held]) -> None:
-        name, settings = event.id, self._settings
-        if not _is_name(name):
-            return self._refuse(position, NO_ID, record)
-        self._received += 1
-        before = held.get(name)
+    def _take_impression(self, event: Showing, position: int, record: bytes) -> None:
+        name, time_ms = event.id, event.time_ms
+        before = self._held.get(name)
         if type(before) is Shown:
             self._duplicate += 1
-            return None
+            return
+        if not _is_name(name):
+            self._refuse(position, NO_ID, record)
+            return
         close_ms = event.resolves_ms
         if close_ms is None:
-            close_ms = event.time_ms + settings.window_ms
-        elif close_ms < event.time_ms:
-            close_ms = event.time_ms
+            close_ms = time_ms + self._window_ms
+        elif close_ms < time_ms:
+            close_ms = time_ms
         if close_ms < self.watermark:
             self._too_late += 1
-            return None
-        shown = Shown(close_ms, name, event.time_ms, event.weight, self._route(event), record)
-        held[name] = self._shown[name] = shown
+            return
+        shown = Shown(close_ms, name, time_ms, event.weight, self._route(event), record)
+        self._held[name] = self._shown[name] = shown
         self._waiting += 1
         if close_ms < self._end:
             heappush(self._fresh, (close_ms, _CLOSE, name, None, shown))
@@ -318,30 +323,29 @@ class _Run:
             for orphan in sorted(before, key=_answer_of):
                 self._settle(orphan)
                 self._answer(shown, orphan.answer, orphan.position, orphan.record)
-        return None
 
-    def _take_feedback(self, event: Feedback, position: int, record: bytes, held: dict[str, Held]) -> None:
-        label, weight = event.label, event.weight
+    def _take_feedback(self, event: Feedback, position: int, record: bytes) -> None:
+        label, weight, name = event.label, event.weight, event.impression
         # A number minus itself is 0 unless it is infinite or none.
         if label - label != 0.0 or weight - weight != 0.0 or weight < 0.0:
-            return self._refuse(position, NO_NUMBER, record)
-        name = event.impression
+            self._refuse(position, NO_NUMBER, record)
+            return
         answer: Answer = (event.time_ms, event.id or "", label, weight)
-        shown = held.get(name)
+        shown = self._held.get(name)
         if type(shown) is Shown:
-            self._received += 1
-            return self._answer(shown, answer, position, record)
-        if not _is_name(name):
-            return self._refuse(position, NO_ID, record)
-        return self._wait_for_impression(name, answer, position, record, shown)
+            self._answer(shown, answer, position, record)
+        elif _is_name(name):
+            self._wait_for_impression(name, answer, position, record, shown)
+        else:
+            self._refuse(position, NO_ID, record)
 
     def _wait_for_impression(
         self, name: str, answer: Answer, position: int, record: bytes, others: list[Orphan] | None
     ) -> None:
-        due_ms = answer[0] + self._settings.window_ms
+        due_ms = answer[0] + self._window_ms
         if due_ms < self.watermark:
-            return self._refuse(position, NO_IMPRESSION, record)
-        self._received += 1
+            self._refuse(position, NO_IMPRESSION, record)
+            return
         self._waiting += 1
         orphan = self._orphans[position] = Orphan(due_ms, name, position, answer, record)
         self._touched.add(name)
@@ -351,7 +355,6 @@ class _Run:
             others.append(orphan)
         if due_ms < self._end:
             heappush(self._fresh, due_orphan(orphan))
-        return None
 
     def _settle(self, orphan: Orphan) -> None:
         """A feedback no longer waits for its impression."""
@@ -366,7 +369,7 @@ class _Run:
         time_ms, close_ms = answer[0], shown.close_ms
         if time_ms > close_ms + self._kept_ms:
             # Whether the impression is still remembered here depends on the order of arrival: do not let it matter.
-            self.dead.append(DeadLetter(position, NO_IMPRESSION, record, self.high))
+            self._refuse(position, NO_IMPRESSION, record)
         elif time_ms > close_ms:
             self._answer_late(shown, answer, position)
         elif close_ms < self.watermark:
@@ -374,8 +377,8 @@ class _Run:
                 self._too_late += 1
             else:
                 self._correct(shown, answer)
-        elif time_ms < shown.time_ms - self._settings.window_ms:
-            self.dead.append(DeadLetter(position, TOO_EARLY, record, self.high))
+        elif time_ms < shown.time_ms - self._window_ms:
+            self._refuse(position, TOO_EARLY, record)
         elif shown.answer is None:
             shown.answer = answer
             self._answered[shown.id] = shown
@@ -470,7 +473,7 @@ class _Run:
         return Changes(
             Progress(position, self.high, self._tick, self.counts(), settings),
             shown=self._shown.values(),
-            answered=self._answered.values(),
+            answered=[one for name, one in self._answered.items() if name not in self._shown],
             forgotten=self._forgotten,
             late=self._late.values(),
             applied=self._applied,

@@ -131,8 +131,9 @@ def row_time_ms(row: bytes) -> int:
 def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes]]:
     """Return the rows of each partition that has any, each example once in every partition it goes to."""
     rows: dict[int, list[bytes]] = {}
+    pack = _HEADER.pack
     for example in examples:
-        row = encode_row(example)
+        row = pack(example.kind, example.label, example.weight, example.time_ms) + example.impression
         for partition in example.partitions:
             if partition in rows:
                 rows[partition].append(row)
