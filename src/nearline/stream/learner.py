@@ -20,7 +20,7 @@ from nearline.posterior.forgetting import Forgetting
 from nearline.store.seam import Writing
 from nearline.stream.chunks import ChunkReader
 from nearline.stream.effect_learner import Arrived, EffectLearner, LearnCounts
-from nearline.stream.joined import decode_rows
+from nearline.stream.joined import decode_rows, is_copy
 from nearline.stream.minibatch import MiniBatchSettings, Resume
 from nearline.stream.update import Rule
 
@@ -129,7 +129,7 @@ class Learner:
         position = np.arange(first, first + len(rows))
         chunk, dead = self._reader.read(position, joined)
         arrived = Arrived(position, joined.time_ms, chunk, before.position)
-        _put_letters(txn, dead, "")
+        _put_letters(txn, [letter for letter in dead if not is_copy(rows[letter.position - first])], "")
         counts = before.counts
         for effect in self._effects:
             more, letters = effect.step(txn, arrived)
