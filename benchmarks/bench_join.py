@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.measurement import Bar, Measurement
-from nearline.errors import DataError
+from nearline.environment import Environment, Transaction
+from nearline.errors import DataError, LogError
 from nearline.events.impression import Event, Features, Feedback, Impression
 from nearline.events.wire import decode_events, encode_event
-from nearline.store.environment import Environment, Transaction
 from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
 from nearline.stream.join_settings import JoinSettings
@@ -71,7 +71,7 @@ def run(quick: bool = False) -> list[Measurement]:
 
     found = [_figure("in memory", microseconds_per_event(push_memory, records, warm), 4.0)]
     with tempfile.TemporaryDirectory() as folder:
-        environment = Environment(Path(folder), JOIN_TABLES)
+        environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
         tables = JoinTables.of(environment)
 
         def push_lmdb(first: int, part: list[bytes], decoded: list[Event | DataError]) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.stream.events_drawn import settings_drawn, streams_drawn
 from tests.stream.test_join import joined, record_of
 
-from nearline.errors import DataError
+from nearline.environment import Environment, Transaction
+from nearline.errors import DataError, LogError
 from nearline.events.impression import Event, Tick
-from nearline.store.environment import Environment, Transaction
 from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
 from nearline.stream.join_settings import JoinSettings
@@ -28,7 +28,7 @@ def run_in(
     folder: str, choices: JoinSettings, begin: int, part: Sequence[Event | DataError], crashes: bool
 ) -> Joined:
     """One run in an environment of its own, in vain before if it crashes."""
-    environment = Environment(Path(folder), JOIN_TABLES)
+    environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
     tables, join = JoinTables.of(environment), Join(choices, route_by_entity({"per-user": "user"}, 4), 4)
     records = [record_of(event) for event in part]
     done: list[Joined] = []
@@ -60,7 +60,7 @@ def joined_through_lmdb(
         for number, (begin, end) in enumerate(itertools.pairwise(borders)):
             out = run_in(folder, choices, begin, events[begin:end], crashes[number % len(crashes)])
             examples, dead, counts = examples + out.examples, dead + out.dead, out.counts
-        environment = Environment(Path(folder), JOIN_TABLES)
+        environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
         tables = JoinTables.of(environment)
         with environment.read() as transaction:
             left = {

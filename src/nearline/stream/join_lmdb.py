@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, final
 
 import msgspec
 
-from nearline.store.environment import Environment
+from nearline.environment import Environment
 from nearline.stream.join_state import (
     Answer,
     Changes,
