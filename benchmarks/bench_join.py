@@ -16,8 +16,9 @@ from nearline.environment import Environment, Transaction
 from nearline.errors import DataError, LogError
 from nearline.events.impression import Event, Features, Feedback, Impression
 from nearline.events.wire import decode_events, encode_event
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import MemoryJoinState
 

@@ -22,7 +22,7 @@ from nearline.events.embedded import EmbeddedLog
 from nearline.events.wire import encode_events
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.retention import Retention
 from nearline.stream.worker import Worker, WorkerSettings
 

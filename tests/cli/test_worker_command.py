@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import socket
@@ -273,6 +274,30 @@ def test_a_signal_while_it_starts_ends_a_worker_in_order(shop, nearline, nearlin
     assert "Traceback" not in said
     assert json.loads(out.splitlines()[-1])["stopped"] == signal.Signals(number).name
     assert nearline_json("worker", shop / "c.toml", "--once")["rows"]["learned"] == 8
+
+
+@pytest.mark.parametrize("room", [0, 200_000])
+def test_a_full_disk_is_said_and_nothing_is_lost(shop, nearline, nearline_json, room):
+    """No file may grow beyond what the log has and some room: what the system says then is what a quota says."""
+    append(nearline, shop, [*impressions(1_500), Tick(BEGIN_MS + 10_000_000)])
+    (shop / "slow.toml").write_text((shop / "c.toml").read_text() + "at_once = 200\n")
+    largest = max(path.stat().st_size for path in (shop / "shop" / "store").rglob("*.mdb"))
+    done = subprocess.run(  # noqa: S603
+        [*NEARLINE, "worker", str(shop / "slow.toml"), "--once", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest + room, largest + room)),
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"error: .*; what was committed before is not affected. .* full, .*: make room for it, then start again\n",
+        done.stderr,
+    )
+    rest = nearline_json("worker", shop / "c.toml", "--once")
+    assert rest["events"]["learned"] == 2_250
+    assert rest["rows"]["learned"] == 3_000
 
 
 def test_a_terminal_shows_a_live_line(shop, nearline):

@@ -14,8 +14,9 @@ from tests.stream.test_join import joined, record_of
 from nearline.environment import Environment, Transaction
 from nearline.errors import DataError, LogError
 from nearline.events.impression import Event, Tick
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.joined import JoinCounts, Joined, JoinedExample
 

@@ -35,7 +35,7 @@ from nearline.posterior.forgetting import Forgetting
 from nearline.store.memory import MemoryStore
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import Worker, WorkerSettings
 from nearline.testing import ManualClock
 

@@ -16,14 +16,9 @@ from nearline.posterior.update import Status
 from nearline.store.seam import Writing
 from nearline.stream.apart import learn_all_that_can_be
 from nearline.stream.chunks import Chunk, entity_names
-from nearline.stream.minibatch import (
-    DueRows,
-    MiniBatches,
-    MiniBatchSettings,
-    Numbered,
-    Resume,
-    expected_gain,
-)
+from nearline.stream.minibatch import DueRows, MiniBatches, Numbered, Resume
+from nearline.stream.minibatch_borders import expected_gain
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.pending import Pending
 from nearline.stream.take_back import take_back
 from nearline.stream.update import Rule, score

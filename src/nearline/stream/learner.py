@@ -21,7 +21,8 @@ from nearline.store.seam import Writing
 from nearline.stream.chunks import ChunkReader
 from nearline.stream.effect_learner import Arrived, EffectLearner, LearnCounts
 from nearline.stream.joined import decode_rows, is_copy
-from nearline.stream.minibatch import MiniBatchSettings, Resume
+from nearline.stream.minibatch import Resume
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.update import Rule
 
 PROGRESS_KEY = b"progress"

@@ -23,7 +23,8 @@ from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
 from nearline.store.seam import ModelStore
 from nearline.stream.effect_learner import LearnCounts
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import Progress as JoinProgress
 from nearline.stream.joined import JoinCounts, row_time_ms
