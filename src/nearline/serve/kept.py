@@ -8,10 +8,11 @@ import msgspec
 import numpy as np
 
 from nearline.arrays import Csr, Floats, Ints
+from nearline.environment import Environment
+from nearline.errors import ModelError
 from nearline.serve.design import Featured, effect_features, fixed_scores, own_entries
 from nearline.serve.layout import Layout, list_keys
 from nearline.serve.request import KeptFeatures
-from nearline.environment import Environment
 
 _DATABASE: Final = "candidates"
 _AT_ONCE: Final = 1_000
