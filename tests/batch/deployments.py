@@ -22,7 +22,7 @@ from nearline.store.memory import MemoryStore
 from nearline.store.seam import ModelStore
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import Worker, WorkerSettings
 from nearline.testing import ManualClock
 

@@ -36,7 +36,7 @@ from nearline.stream.effect_learner import LearnCounts
 from nearline.stream.joined import JoinCounts
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import Standing, Worker, WorkerSettings
 from nearline.testing import SplitStore
 

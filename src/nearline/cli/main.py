@@ -97,12 +97,3 @@ def _usage(error: Any) -> str:
 def _complain(message: str, code: int) -> int:
     sys.stderr.write(f"error: {message}\n")
     return code
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    code = run()
-    if code == INTERRUPTED:
-        sys.stderr.flush()
-        os._exit(code)  # at once: threads that are still training would keep the process
-    sys.exit(code)
