@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "generations": "nearline.cli.generations:generations_app",
     "publish": "nearline.cli.publish:publish_command",
     "worker": "nearline.cli.worker:worker_command",
+    "serve": "nearline.cli.serve:serve_command",
     "demo": "nearline.cli.demo:demo_command",
     "log": "nearline.cli.log:log_app",
 }

@@ -41,6 +41,27 @@ class ImpressionHead(Struct, frozen=True, array_like=True, tag=1, gc=False):
     weight: float = 1.0
 
 
+@final
+class ServedImpression(Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """An impression whose features, of each bag, are MessagePack already: what a service has ready, and cheaper.
+
+    The other fields are those of `Impression`.
+    """
+
+    id: str
+    time_ms: int
+    entities: dict[str, str]
+    features: dict[str, Raw]
+    contributions: dict[str, tuple[float, float]]
+    offset: float
+    fixed: float
+    propensity: float | None
+    policy: str
+    generation: int
+    versions: dict[str, int]
+    resolves_ms: int | None = None
+
+
 EventHead: TypeAlias = ImpressionHead | Feedback | Tick
 
 _head_decoder: msgspec.msgpack.Decoder[EventHead] = msgspec.msgpack.Decoder(ImpressionHead | Feedback | Tick)
@@ -60,6 +81,30 @@ def encode_event(event: Event) -> bytes:
         return FORMAT + _encoder.encode(event)
     except (UnicodeEncodeError, OverflowError) as error:
         raise DataError(f"event: {error}") from error
+
+
+def encode_served(impression: ServedImpression) -> bytes:
+    """Return the record of an impression whose features are bytes already."""
+    return FORMAT + _encoder.encode(impression)
+
+
+def joined_maps(maps: Sequence[bytes]) -> bytes:
+    """Return one map of MessagePack with the entries of all; the same key must not be in two of them."""
+    count, entries = 0, []
+    for one in maps:
+        size, begin = _map_head(one)
+        count += size
+        entries.append(one[begin:])
+    head = bytes([0x80 | count]) if count < 16 else b"\xde" + count.to_bytes(2, "big")
+    return head + b"".join(entries)
+
+
+def _map_head(encoded: bytes) -> tuple[int, int]:
+    """How many entries a map of MessagePack has, and where they begin."""
+    if encoded[0] & 0xF0 == 0x80:
+        return encoded[0] & 0x0F, 1
+    assert encoded[0] == 0xDE  # noqa: S101 - a map of fewer than 65,536 entries
+    return int.from_bytes(encoded[1:3], "big"), 3
 
 
 def encode_events(events: Iterable[Event]) -> list[bytes]:

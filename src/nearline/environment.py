@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
-from typing import Any, TypeAlias, final
+from threading import Condition, Lock
+from typing import Any, TypeAlias, TypeVar, final
 
 import lmdb
 
-from nearline.errors import ModelError
+from nearline.errors import NearlineError
 
 MAP_BYTES = 1 << 30
 """Of address space, not of disk: what an environment's map begins with."""
@@ -22,35 +22,52 @@ MAP_BYTES = 1 << 30
 Transaction: TypeAlias = Any
 """One of LMDB; to its stubs every value may be a memoryview, which only those that ask for it get."""
 
+T = TypeVar("T")
+
 _READERS = 1024
 
 
 @final
 class Environment:
-    """An environment with databases of given names, made where they are not there yet.
+    """An environment with databases of given names, made where they are not there yet, beside the one without a name.
 
-    Raises a `ModelError` where it cannot be opened, read or written; what was committed stays as it is.
+    Parameters
+    ----------
+    folder : where it is, or is made.
+    databases : their names; none where only the one without a name is used.
+    refusal : the class of the error raised where it cannot be opened, read or written; what was committed stays.
+    map_bytes : address space to begin with.
+    sync_last : whether the page that says which commit is the last is flushed as well. Without it a power cut may
+        lose the last commit, never part of one.
     """
 
-    def __init__(self, folder: Path, databases: Sequence[str], *, map_bytes: int = MAP_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        databases: Sequence[str],
+        *,
+        refusal: type[NearlineError],
+        map_bytes: int = MAP_BYTES,
+        sync_last: bool = False,
+    ) -> None:
         self.folder = folder
+        self._refusal = refusal
         self._process = os.getpid()
         self._gate = _Gate()
-        with self._errors():
+        with self._errors("cannot be opened: "):
             folder.mkdir(parents=True, exist_ok=True)
-            # The page that says which commit is the last is not flushed by itself: a power cut may lose the last
-            # commit, never part of one.
             self._lmdb = lmdb.open(
                 os.fspath(folder),
                 map_size=map_bytes,
                 max_dbs=len(databases),
                 max_readers=_READERS,
-                metasync=False,
+                metasync=sync_last,
                 readahead=False,
             )
             self._lmdb.reader_check()  # places of readers that were killed
         self._databases: dict[str, Any] = {}
-        self.write(lambda txn: self._open(databases, txn))
+        if databases:
+            self.write(lambda txn: self._open(databases, txn))
 
     def __getitem__(self, name: str) -> Any:
         """The database of that name."""
@@ -61,6 +78,13 @@ class Environment:
         """The present size of the map."""
         return int(self._lmdb.info()["map_size"])
 
+    def last_commit(self) -> int:
+        """The number of the last commit of any process: one more with each. Quick to ask: nothing is read."""
+        if self._process != os.getpid():
+            raise self._forked()
+        with self._gate:
+            return int(self._lmdb.info()["last_txnid"])
+
     @contextmanager
     def read(self, *, buffers: bool = False) -> Iterator[Transaction]:
         """One state of all databases. Read what is needed and leave; do not nest.
@@ -70,7 +94,7 @@ class Environment:
         begin: Any = self._lmdb.begin
         with self._errors():
             while True:
-                with self._gate.inside():
+                with self._gate:
                     try:
                         txn: Transaction = begin(buffers=buffers)
                     except lmdb.MapResizedError:
@@ -81,15 +105,15 @@ class Environment:
                         return
                 self._follow()
 
-    def write(self, work: Callable[[Transaction], None]) -> None:
+    def write(self, work: Callable[[Transaction], T]) -> T:
         """Commit what `work` does, on disk when this returns; if it raises, nothing. It may be called again."""
         with self._errors():
             while True:
                 size = self.map_bytes
                 try:
-                    with self._gate.inside(), self._lmdb.begin(write=True) as txn:
-                        work(txn)
-                    return
+                    with self._gate, self._lmdb.begin(write=True) as txn:
+                        done = work(txn)
+                    return done
                 except lmdb.MapFullError:
                     self._grow(size)
                 except lmdb.MapResizedError:
@@ -114,37 +138,43 @@ class Environment:
         with self._gate.alone():
             self._lmdb.set_mapsize(0)
 
+    def _forked(self) -> NearlineError:
+        return self._refusal(
+            f"{self.folder}: opened in process {self._process}, used in its child {os.getpid()}: open it after the fork"
+        )
+
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, what: str = "") -> Iterator[None]:
         if self._process != os.getpid():
-            raise ModelError(
-                f"{self.folder}: opened before a fork; open the store in the process that uses it"
-            )
+            raise self._forked()
         try:
             yield
         except (lmdb.Error, OSError) as error:
-            raise ModelError(f"{self.folder}: {error}; what was committed before is not affected") from error
+            raise self._refusal(
+                f"{self.folder}: {what}{error}; what was committed before is not affected"
+            ) from error
 
 
 @final
 class _Gate:
-    """Lets any number of threads inside, or one alone."""
+    """Lets any number of threads inside (`with gate:`), or one alone."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._inside = 0
         self._alone = False
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._alone)
+    def __enter__(self) -> None:
+        with self._lock:
+            while self._alone:
+                self._changed.wait()
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._alone:
                 self._changed.notify_all()
 
     @contextmanager
