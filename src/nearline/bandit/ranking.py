@@ -45,7 +45,7 @@ def top_of_each(scores: Floats, k: int) -> Ints:
         return np.argsort(low, axis=1, kind="stable")[:, :k]
     some = np.sort(np.argpartition(low, k - 1, axis=1)[:, :k], axis=1)
     values = np.take_along_axis(low, some, axis=1)
-    found = np.take_along_axis(some, np.argsort(values, axis=1, kind="stable"), axis=1)
+    found: Ints = np.take_along_axis(some, np.argsort(values, axis=1, kind="stable"), axis=1)
     # Where more than k are as high as the last of them, the partition took any of those that are equal.
     tied = np.flatnonzero(np.count_nonzero(low <= values.max(axis=1, keepdims=True), axis=1) > k)
     found[tied] = np.argsort(low[tied], axis=1, kind="stable")[:, :k]
