@@ -113,7 +113,7 @@ def test_health_and_metadata(client):
     assert "binary_tensor_data" in client("GET", "/v2").json()["extensions"]
     about = client("GET", "/v2/models/shop").json()
     assert about["versions"] == ["1"]
-    assert [one["name"] for one in about["inputs"]] == ["candidates", "user", "of_item", "context"]
+    assert [one["name"] for one in about["inputs"]] == ["candidates", "user", "context", "of_item"]
     assert client("GET", "/v2/models/shop/versions/1/ready").json() == {"name": "shop", "ready": True}
     assert (
         client("GET", "/v2/models/shop/versions/2").status == client("GET", "/v2/models/other").status == 404
