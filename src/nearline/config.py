@@ -226,6 +226,7 @@ class StreamConfig(_Section):
     history: Annotated[int, Field(ge=0)] = 0
     stored_as: Literal["float64", "float32"] = "float64"
     refit: Literal["off", "watch", "auto"] = "off"
+    keep: DurationOrNone = "none"
 
 
 @final

@@ -1,5 +1,6 @@
 """Configurations -> the things they name: examples, training settings. The one place that knows both sides."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from nearline import datasets
+from nearline.arrays import Ints
 from nearline.batch.columns import find_column, times_ms
 from nearline.batch.reading import read_table
 from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
@@ -15,9 +17,11 @@ from nearline.clock import duration_ms
 from nearline.config import Config, DataConfig, StreamConfig
 from nearline.errors import ConfigError, DataError, ModelError, RequestError
 from nearline.evaluate.freshness import ReplaySettings
+from nearline.evaluate.from_log import labelled_from_log
 from nearline.evaluate.online import OnlineSettings
 from nearline.evaluate.replay import Stream
 from nearline.evaluate.spans import Span
+from nearline.events.embedded import EmbeddedLog
 from nearline.events.partition import partitions_of
 from nearline.model.examples import Examples, usable_rows
 from nearline.posterior.forgetting import Forgetting
@@ -159,13 +163,44 @@ def load_stream(config: Config, directory: Path) -> tuple[Stream, dict[str, int]
     if config.replay.known is not None:
         column = find_column(table, config.replay.known, "replay.known", source)
         known_ms = times_ms(column, mapping.time_unit)
+    assert known_ms is not None  # noqa: S101 - there is a column of times
+    return _usable_stream(config, examples, known_ms, source)
+
+
+def load_logged_stream(
+    config: Config, folder: Path, watch: Callable[[int, int], None]
+) -> tuple[Stream, dict[str, int]]:
+    """What `load_stream` does, of the events in the log of a deployment's folder, joined as `[stream]` says.
+
+    `watch` is told how many events were read, of how many.
+    """
+    bags = [
+        *config.fixed_effect.bags,
+        *(bag for effect in config.random_effects.values() for bag in effect.bags),
+    ]
+    kinds = [effect.entity for effect in config.random_effects.values()]
+    with EmbeddedLog(folder / "log", create=False) as log:
+        found = labelled_from_log(log, join_settings(config.stream), bags=bags, kinds=kinds, watch=watch)
+    stream, reasons = _usable_stream(config, found.examples, found.known_ms, str(folder / "log"))
+    counts = found.counts
+    unlabelled = {
+        "without a label when the log ended": counts.waiting,
+        "never answered": counts.unanswered,
+        "too late": counts.late,
+        "unreadable, or feedback without its impression": counts.dead,
+    }
+    return stream, reasons | {reason: events for reason, events in unlabelled.items() if events}
+
+
+def _usable_stream(
+    config: Config, examples: Examples, known_ms: Ints, source: str
+) -> tuple[Stream, dict[str, int]]:
     good, reasons = usable_rows(examples, Outcome[config.outcome.upper()])
     if not good.any():
         raise DataError(
             f"{source}: no row can be replayed: {len(examples)} rows, set aside: {reasons or 'none'}"
         )
     if not good.all():
-        assert known_ms is not None  # noqa: S101 - there is a column of times
         examples, known_ms = examples.take(good), known_ms[good]
     return Stream.of(examples, known_ms), reasons
 
@@ -233,23 +268,29 @@ def stream_folder(stream: StreamConfig, config: Path) -> Path:
 def worker_settings(config: Config) -> WorkerSettings:
     """How the workers of a deployment join and learn."""
     stream, minibatch = config.stream, config.stream.minibatch
-    age_ms = _optional_ms(minibatch.age, "stream.minibatch.age")
+    age_ms = optional_ms(minibatch.age, "stream.minibatch.age")
     return WorkerSettings(
-        join=JoinSettings(
-            window_ms=duration_ms(stream.window),
-            allowed_lateness_ms=duration_ms(stream.lateness),
-            policy=stream.feedback,
-            without_feedback=stream.without_feedback,
-            learn_at=stream.learn_at,
-            correct_within_ms=duration_ms(stream.correct_within),
-            tick_ms=age_ms,  # so that mini-batches come of age in partitions without traffic too
-        ),
+        join=join_settings(stream),
         learn=LearnSettings(
             forgetting=_forgetting(config),
             minibatch=MiniBatchSettings(minibatch.rows, age_ms, minibatch.information, minibatch.max_waiting),
         ),
         at_once=stream.at_once,
-        tick_after_ms=_optional_ms(stream.tick_after, "stream.tick_after"),
+        tick_after_ms=optional_ms(stream.tick_after, "stream.tick_after"),
+    )
+
+
+def join_settings(stream: StreamConfig) -> JoinSettings:
+    """How a deployment joins impressions with feedback."""
+    return JoinSettings(
+        window_ms=duration_ms(stream.window),
+        allowed_lateness_ms=duration_ms(stream.lateness),
+        policy=stream.feedback,
+        without_feedback=stream.without_feedback,
+        learn_at=stream.learn_at,
+        correct_within_ms=duration_ms(stream.correct_within),
+        # Mini-batches come of age in partitions without traffic too.
+        tick_ms=optional_ms(stream.minibatch.age, "stream.minibatch.age"),
     )
 
 
@@ -270,7 +311,7 @@ def scorer_settings(config: Config, path: Path) -> ScorerSettings:
         item_kind=serve.item,
         policy=choice,
         k=serve.k,
-        deadline_ms=_optional_ms(serve.deadline, "serve.deadline"),
+        deadline_ms=optional_ms(serve.deadline, "serve.deadline"),
         entities=serve.entities,
         limits=Limits(**serve.limits.model_dump()),
         forgetting=_forgetting(config),
@@ -306,7 +347,8 @@ def _token(path: Path) -> str:
     return token
 
 
-def _optional_ms(duration: str, path: str) -> int | None:
+def optional_ms(duration: str, path: str) -> int | None:
+    """A duration in milliseconds, None for `none`; `path` is its key, for the message of a `ConfigError`."""
     if duration == "none":
         return None
     if (milliseconds := duration_ms(duration)) < 1:

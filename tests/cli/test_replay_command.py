@@ -3,9 +3,13 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from command_line import write
 
+from nearline.events.embedded import EmbeddedLog
+from nearline.events.impression import Feedback, Impression
+from nearline.events.wire import encode_events
 from simulated import table
 
 CONFIG = """
@@ -68,6 +72,59 @@ def test_the_document_says_how_every_level_fared(folder, nearline_json):
 def test_labels_known_later_are_learned_later(folder, nearline_json):
     (folder / "d.toml").write_text(CONFIG + 'known = "known"\nlevels = ["level 3"]\n')
     assert nearline_json("replay", folder / "d.toml", "--out", folder / "r.html")["judged"] == 40
+
+
+def logged(folder, rows):
+    """The rows as events: each shown at its time and answered when its label is known."""
+    shown = [
+        Impression(
+            f"i{n}", row["time"], {"user": row["user"]}, {"b": {"x": row["x"], f"genre={row['genre']}": 1.0}}
+        )
+        for n, row in enumerate(rows)
+    ]
+    answers = [Feedback(f"i{n}", row["known"], float(row["y"])) for n, row in enumerate(rows)]
+    with EmbeddedLog(folder / "log") as log:
+        log.append(encode_events(sorted([*shown, *answers], key=lambda event: event.time_ms)))
+
+
+STREAM = """
+[stream]
+folder = "s"
+window = "1h"
+learn_at = "feedback"
+without_feedback = "skip"
+"""
+
+
+@pytest.mark.filterwarnings("ignore::nearline.stream.join_settings.EarlyLabelsWarning")
+def test_the_same_rows_replay_alike_out_of_a_log_of_events(folder, nearline_json):
+    (folder / "d.toml").write_text(CONFIG + 'known = "known"\n' + STREAM)
+    logged(folder / "s", pq.read_table(folder / "rows.parquet").to_pylist())
+    of_table = nearline_json("replay", folder / "d.toml", "--out", folder / "r.html")
+    of_log = nearline_json("replay", folder / "d.toml", "--out", folder / "r.html", "--log", folder / "s")
+    assert of_log["rows"] == of_table["rows"] == 80
+    for level, found in of_table["levels"].items():
+        assert of_log["levels"][level]["metrics"] == pytest.approx(found["metrics"], rel=1e-6)
+
+
+def test_what_has_no_label_yet_is_said(folder, nearline):
+    (folder / "d.toml").write_text(CONFIG + STREAM)
+    logged(folder / "s", pq.read_table(folder / "rows.parquet").to_pylist())
+    with EmbeddedLog(folder / "s" / "log") as log:
+        log.append(
+            encode_events([Impression("last", 80 * 60_000, {"user": "u1"}), Feedback("nobody", 1, 1.0)])
+        )
+    code, _, err = nearline("replay", folder / "d.toml", "--out", folder / "r.html", "--log", folder / "s")
+    assert code == 0
+    said = " ".join(err.split())
+    assert "1 event set aside: without a label when the log ended" in said
+    assert "1 event set aside: unreadable, or feedback without its impression" in said
+
+
+def test_a_folder_without_a_log_is_named(folder, nearline):
+    code, _, err = nearline("replay", folder / "c.toml", "--log", folder / "s")
+    assert code == 1
+    assert "no event log there" in err
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,10 @@ def test_what_is_wanted_is_there_although_no_impression_has_it():
     assert served.variance["per-user"].tolist() == [0.0]
 
 
-def test_weights_multiply_and_the_offset_leaves_the_fixed_effect_out():
+def test_the_weight_given_counts_and_the_offset_leaves_the_fixed_effect_out():
     impression = Impression("a", 5, offset=0.25, fixed=4.0, weight=2.0)
     examples, served = to_examples([impression], np.ones(1), np.array([3.0]))
-    assert (examples.weight[0], examples.offset[0], served.fixed[0]) == (6.0, 0.25, 4.0)
+    assert (examples.weight[0], examples.offset[0], served.fixed[0]) == (3.0, 0.25, 4.0)
 
 
 def test_no_impressions_are_no_examples():

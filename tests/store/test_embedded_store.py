@@ -217,7 +217,7 @@ def test_a_store_is_not_carried_across_a_fork(folder, number):
         try:
             store.get_many(number, USER, NAMES)
         except ModelError as error:
-            code = 0 if "before a fork" in str(error) else 2
+            code = 0 if "after the fork" in str(error) else 2
         finally:
             store.close()
             os._exit(code)

@@ -22,7 +22,13 @@ from nearline.evaluate.freshness_measures import Freshness, measure
 from nearline.evaluate.freshness_report import ReplayReport, write_replay_report
 from nearline.evaluate.freshness_words import main_metric, rule_text
 from nearline.evaluate.replay import Stream
-from nearline.wiring import load_stream, online_settings, replay_settings, training_settings
+from nearline.wiring import (
+    load_logged_stream,
+    load_stream,
+    online_settings,
+    replay_settings,
+    training_settings,
+)
 
 _SHOWN = ("log_loss", "auc", "observed_over_expected", "ece", "rmse", "mae", "poisson_deviance")
 
@@ -34,6 +40,14 @@ def replay_command(
         Path | None,
         typer.Option("--out", help="File for the HTML report; by default NAME.replay.html for NAME.toml."),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log",
+            metavar="DIR",
+            help="Replay the events in this deployment's log, joined as [stream] says.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Walk a stream in time order and compare levels of freshness, each row scored before it is learned."""
@@ -41,10 +55,17 @@ def replay_command(
     settings = read_config(config)
     report = out or Path(config.stem + ".replay.html")
     require_writable("--out", report)
-    with output.step("read", watch):
-        stream, set_aside = load_stream(settings, data or config.parent)
+    if log is None:
+        with output.step("read", watch):
+            stream, set_aside = load_stream(settings, data or config.parent)
+    else:
+        with watch.step("read"), output.progress("read events", None) as bar:
+            stream, set_aside = load_logged_stream(
+                settings, log, lambda done, of: bar.to(f"read {done:,} of {of:,} events", done)
+            )
     for reason, rows in set_aside.items():
-        output.remark(f"warning: {rows:,} rows set aside: {reason}")
+        what = ("row" if log is None else "event") + ("" if rows == 1 else "s")
+        output.remark(f"warning: {rows:,} {what} set aside: {reason}")
     document = replay(settings, stream, report, output, watch)[1]
     output.result(document | {"set_aside": set_aside})
 

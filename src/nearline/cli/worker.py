@@ -21,11 +21,13 @@ from nearline.clock import SystemClock
 from nearline.config import Config, read_config
 from nearline.errors import ConfigError, ModelError
 from nearline.events.embedded import EmbeddedLog
+from nearline.events.log import EventLog
 from nearline.observe.exporter import exporting
 from nearline.store.seam import ModelStore
 from nearline.stream.drift_watch import DriftWatch
+from nearline.stream.retention import Retention
 from nearline.stream.worker import Standing, Worker, WorkerSettings
-from nearline.wiring import find_store, open_store, stream_folder, worker_settings
+from nearline.wiring import find_store, open_store, optional_ms, stream_folder, worker_settings
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -63,10 +65,13 @@ def worker_command(
             port = stack.enter_context(exporting(latest.measure, metrics_port, metrics_host))
             sys.stderr.write(f"metrics: http://{metrics_host}:{port}/metrics\n")
         alarm = _alarm(settings, config, worker, store)
+        retention = _retention(settings, log, worker, store)
         with shown(output, once=once) as show:
 
             def watch(standing: Standing) -> None:
                 show(latest.take(standing))
+                if retention is not None:
+                    retention.turn()
                 if alarm is not None:
                     alarm.turn()
 
@@ -82,6 +87,14 @@ def _alarm(settings: Config, config: Path, worker: Worker, store: ModelStore) ->
         return None
     start = partial(start_refit, config) if settings.stream.refit == "auto" else None
     return DriftAlarm(DriftWatch(worker.row_log, store), SystemClock(), sys.stderr.write, start)
+
+
+def _retention(config: Config, log: EventLog, worker: Worker, store: ModelStore) -> Retention | None:
+    """What removes old events and rows, in the worker that joins."""
+    keep_ms = optional_ms(config.stream.keep, "stream.keep")
+    if keep_ms is None or not worker.joins:
+        return None
+    return Retention(log, worker.row_log, store, SystemClock(), keep_ms=keep_ms)
 
 
 def _worker_settings(config: Config) -> WorkerSettings:

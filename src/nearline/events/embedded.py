@@ -1,27 +1,19 @@
 """The event log in a folder of this machine: an LMDB environment that many processes append to and read from."""
 
-import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, final
-
-import lmdb
+from typing import Self, final
 
 from nearline.clock import Clock, SystemClock
+from nearline.environment import MAP_BYTES, Environment, Transaction
 from nearline.errors import LogError
 from nearline.events.blocks import append_in, head_in, read_in, trim_in
 from nearline.events.log import Batch, require_partition, require_partitions
 
-T = TypeVar("T")
-Work = Callable[[lmdb.Transaction], T]
-
 _ABOUT = b"about"
 """The key of the format's version and the number of partitions; no key of a block is as short."""
 _FORMAT = 1
-_MAP_BYTES = 1 << 30
-_MAX_READERS = 512
 
 
 @final
@@ -52,23 +44,23 @@ class EmbeddedLog:
         partitions: int | None = None,
         *,
         create: bool = True,
-        map_bytes: int = _MAP_BYTES,
+        map_bytes: int = MAP_BYTES,
         clock: Clock | None = None,
     ) -> None:
         self._folder = Path(folder)
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
-        self._process = os.getpid()
         if partitions is not None:
             require_partitions(partitions)
         if not create and not (self._folder / "data.mdb").is_file():
             raise LogError(f"{folder}: no event log there")
-        self._env = _open(self._folder, map_bytes)
+        # The log is the only copy of its events, so its last commit is flushed too.
+        self._environment = Environment(
+            self._folder, [], refusal=LogError, map_bytes=map_bytes, sync_last=True
+        )
         try:
-            self._env.reader_check()  # forget readers that were killed, or their pages are never used again
             self._partitions = self._agree_on_partitions(partitions)
         except BaseException:
-            self._env.close()
+            self._environment.close()
             raise
 
     @property
@@ -81,27 +73,33 @@ class EmbeddedLog:
         require_partition(partition, self._partitions)
         if not records:
             return self.end(partition)
-        return self._writing(lambda txn: append_in(txn, None, partition, records, self._clock.now_ms()))
+        return self._environment.write(
+            lambda txn: append_in(txn, None, partition, records, self._clock.now_ms())
+        )
 
     def read(self, after: int, limit: int, partition: int = 0) -> Batch:
         """Return up to `limit` records that follow position `after`."""
         require_partition(partition, self._partitions)
-        return self._reading(lambda txn: read_in(txn, None, partition, after, limit))
+        with self._environment.read() as txn:
+            return read_in(txn, None, partition, after, limit)
 
     def begin(self, partition: int = 0) -> int:
         """The position of the oldest record there is."""
         require_partition(partition, self._partitions)
-        return self._reading(lambda txn: head_in(txn, None, partition)).begin
+        with self._environment.read() as txn:
+            return head_in(txn, None, partition).begin
 
     def end(self, partition: int = 0) -> int:
         """The position of the last record."""
         require_partition(partition, self._partitions)
-        return self._reading(lambda txn: head_in(txn, None, partition)).end
+        with self._environment.read() as txn:
+            return head_in(txn, None, partition).end
 
     def size_bytes(self, partition: int = 0) -> int:
         """The bytes of all records there are."""
         require_partition(partition, self._partitions)
-        return self._reading(lambda txn: head_in(txn, None, partition)).size_bytes
+        with self._environment.read() as txn:
+            return head_in(txn, None, partition).size_bytes
 
     def disk_bytes(self) -> int:
         """The space on disk; what was trimmed is used again, not given back."""
@@ -118,21 +116,19 @@ class EmbeddedLog:
         """Remove the oldest records, and return how many."""
         require_partition(partition, self._partitions)
 
-        def some(txn: lmdb.Transaction) -> int:
+        def some(txn: Transaction) -> int:
             return trim_in(
                 txn, None, partition, up_to, appended_before_ms=appended_before_ms, keep_bytes=keep_bytes
             )
 
         removed = 0
-        while now := self._writing(some):
+        while now := self._environment.write(some):
             removed += now
         return removed
 
     def close(self) -> None:
         """Let go of the folder. The log cannot be used after."""
-        if self._process == os.getpid():
-            with self._lock:
-                self._env.close()
+        self._environment.close()
 
     def __enter__(self) -> Self:
         return self
@@ -146,9 +142,10 @@ class EmbeddedLog:
         self.close()
 
     def _agree_on_partitions(self, wanted: int | None) -> int:
-        about = self._reading(lambda txn: txn.get(_ABOUT))
+        with self._environment.read() as txn:
+            about = txn.get(_ABOUT)
         if about is None:
-            about = self._writing(lambda txn: _write_about(txn, wanted or 1))
+            about = self._environment.write(lambda txn: _write_about(txn, wanted or 1))
         version, partitions = map(int, bytes(about).split())
         if version != _FORMAT:
             raise LogError(
@@ -161,57 +158,8 @@ class EmbeddedLog:
             )
         return partitions
 
-    def _reading(self, work: Work[T]) -> T:
-        return self._transact(work, write=False)
 
-    def _writing(self, work: Work[T]) -> T:
-        return self._transact(work, write=True)
-
-    def _transact(self, work: Work[T], *, write: bool) -> T:
-        """Do the work in a transaction; again with a larger map where this process's has become too small.
-
-        One transaction at a time in a process, since the map cannot grow under another.
-        """
-        if self._process != os.getpid():
-            raise LogError(
-                f"{self._folder}: opened in process {self._process}, used in its child {os.getpid()}: "
-                "open the log after the fork"
-            )
-        with self._lock:
-            while True:
-                try:
-                    with self._env.begin(write=write) as txn:
-                        return work(txn)
-                except lmdb.MapFullError:
-                    self._resize(2 * self._env.info()["map_size"])
-                except lmdb.MapResizedError:
-                    self._resize(0)
-                except lmdb.Error as error:
-                    raise self._refusal(error) from error
-
-    def _resize(self, size: int) -> None:
-        """Map so many bytes; 0 is what another process has grown it to."""
-        try:
-            self._env.set_mapsize(size)
-        except lmdb.Error as error:
-            raise self._refusal(error) from error
-
-    def _refusal(self, error: lmdb.Error) -> LogError:
-        return LogError(f"{self._folder}: {error}; what was in the log before is untouched")
-
-
-def _open(folder: Path, map_bytes: int) -> lmdb.Environment:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # With metasync: the log is the only copy of its events. Everything derived from it can do without.
-        return lmdb.open(
-            str(folder), map_size=map_bytes, max_readers=_MAX_READERS, metasync=True, readahead=False
-        )
-    except (lmdb.Error, OSError) as error:
-        raise LogError(f"{folder}: cannot be opened as an event log: {error}") from error
-
-
-def _write_about(txn: lmdb.Transaction, partitions: int) -> bytes:
+def _write_about(txn: Transaction, partitions: int) -> bytes:
     """What the log is, written unless another process has just done so."""
     txn.put(_ABOUT, f"{_FORMAT} {partitions}".encode(), overwrite=False)
     return bytes(txn.get(_ABOUT) or b"")

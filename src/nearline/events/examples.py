@@ -45,14 +45,13 @@ def to_examples(
 ) -> tuple[Examples, Served]:
     """Return labelled impressions as examples, and what served them.
 
-    The weight of an example is that of its impression times `weights`; its offset is the request's own, without the
-    contribution of the fixed effect, so that another generation's fixed effect can take its place. Its time is the
-    impression's. A feature of value 0 is no feature.
+    The offset of an example is the request's own, without the contribution of the fixed effect, so that another
+    generation's fixed effect can take its place. Its time is the impression's. A feature of value 0 is no feature.
 
     Parameters
     ----------
     labels : float64[n], the response of each.
-    weights : float64[n]; None is 1.
+    weights : float64[n], of each example; None is that of its impression.
     bags, kinds, effects : bags, kinds of entities and effects that are to be there although no impression has them.
     """
     rows = len(impressions)
@@ -61,7 +60,7 @@ def to_examples(
     times = np.array([(i.time_ms, i.generation) for i in impressions], np.int64).reshape(rows, 2).T.copy()
     examples = Examples(
         response=np.asarray(labels, dtype=np.float64),
-        weight=weight if weights is None else weight * weights,
+        weight=weight if weights is None else weights,
         offset=offset,
         time_ms=times[0],
         bags=_bags([i.features for i in impressions], bags),
@@ -101,7 +100,7 @@ def examples_from_records(
     nobody = EntityColumn(np.full(rows, MISSING, np.int32), pa.array([], pa.string()))
     examples = Examples(
         response=np.asarray(labels, dtype=np.float64),
-        weight=weight if weights is None else weight * weights,
+        weight=weight if weights is None else weights,
         offset=offset,
         time_ms=time_ms,
         bags={name: found[name] if name in found else Bag.empty(rows) for name in _first(bags, found)},

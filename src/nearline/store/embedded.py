@@ -22,12 +22,12 @@ import msgspec
 import numpy as np
 
 from nearline.arrays import Columns
+from nearline.environment import MAP_BYTES, Environment
+from nearline.environment import Transaction as Txn
 from nearline.errors import ModelError
 from nearline.model.game import GameModel
 from nearline.model.saved import load_model, save_model
 from nearline.store.codec import Value, decode_named, decode_records
-from nearline.store.environment import MAP_BYTES, Environment
-from nearline.store.environment import Transaction as Txn
 from nearline.store.generations import Generation, Generations, Status, effect_forms
 from nearline.store.records import Records
 from nearline.store.seam import Changes, PartitionsOf, Writing, require_partition
@@ -74,7 +74,7 @@ class EmbeddedStore:
         self._partitions_of = partitions_of
         self._history = history
         self._map_bytes = map_bytes
-        self._catalogue = Environment(self._folder / "generations", [_CATALOGUE])
+        self._catalogue = Environment(self._folder / "generations", [_CATALOGUE], refusal=ModelError)
         self._read: tuple[bytes, Generations] = (b"", Generations())
         self._live: tuple[int, int | None] = (-1, None)
         self._shards: dict[tuple[int, int], LmdbShard] = {}
@@ -282,37 +282,34 @@ class EmbeddedStore:
 
     def _change(self, change: Callable[[Generations], Generations]) -> Generations:
         """Replace the catalogue in one commit."""
-        changed: list[Generations] = []
 
-        def work(txn: Txn) -> None:
+        def work(txn: Txn) -> Generations:
             database = self._catalogue[_CATALOGUE]
             after = change(_decoded(txn.get(_ALL, b"", db=database)))
             txn.put(_ALL, msgspec.json.encode(after), db=database)
             if after.live is not None:
                 txn.put(_LIVE, str(after.live).encode(), db=database)
-            changed[:] = [after]
+            return after
 
-        self._catalogue.write(work)
-        return changed[0]
+        return self._catalogue.write(work)
 
     def _fix_partitions(self, wanted: int | None) -> int:
         """How many partitions the store has, or gets now."""
-        found: list[int] = []
 
-        def work(txn: Txn) -> None:
+        def work(txn: Txn) -> int:
             database = self._catalogue[_CATALOGUE]
             known: bytes | None = txn.get(_PARTITIONS, db=database)
             if known is None:
                 txn.put(_PARTITIONS, str(wanted or 1).encode(), db=database)
-            found[:] = [wanted or 1 if known is None else int(known)]
+            return wanted or 1 if known is None else int(known)
 
-        self._catalogue.write(work)
-        if wanted not in {None, found[0]}:
+        found = self._catalogue.write(work)
+        if wanted not in {None, found}:
             raise ModelError(
-                f"{self._folder}: expected a store of {wanted} partitions, it has {found[0]}: the number is fixed "
+                f"{self._folder}: expected a store of {wanted} partitions, it has {found}: the number is fixed "
                 "when a store is made"
             )
-        return found[0]
+        return found
 
 
 def _decoded(content: bytes) -> Generations:

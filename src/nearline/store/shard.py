@@ -21,8 +21,9 @@ from typing import Any, final
 
 import msgspec
 
+from nearline.environment import Environment, Transaction
+from nearline.errors import ModelError
 from nearline.store.codec import Value, versions_of
-from nearline.store.environment import Environment, Transaction
 from nearline.store.seam import Changes
 from nearline.store.transaction import FEED, Values, stale
 
@@ -37,7 +38,7 @@ class LmdbShard:
     """A partition in a folder: see `nearline.store.transaction.Shard`. `history`: earlier versions to keep."""
 
     def __init__(self, folder: Path, *, history: int, map_bytes: int) -> None:
-        self._environment = Environment(folder, _DATABASES, map_bytes=map_bytes)
+        self._environment = Environment(folder, _DATABASES, refusal=ModelError, map_bytes=map_bytes)
         self._history = history
 
     def stamp(self) -> int:

@@ -75,7 +75,7 @@ class ChunkReader:
         try:
             examples, served = self._examples(rows, here)
         except DataError:
-            faults = {i: fault for i in here.tolist() if (fault := _fault(rows.records[i])) is not None}
+            faults = {i: fault for i in here.tolist() if (fault := fault_of(rows.records[i])) is not None}
             dead = [
                 DeadLetter(int(position[i]), fault, rows.records[i], int(rows.time_ms[i]))
                 for i, fault in faults.items()
@@ -104,7 +104,7 @@ def entity_names(chunk: Chunk, kind: str) -> list[str]:
     return [str(name) for name in chunk.examples.entities[kind].names.to_pylist()]
 
 
-def _fault(record: bytes) -> str | None:
+def fault_of(record: bytes) -> str | None:
     """Why a record is no impression, or None if it is one."""
     try:
         event = decode_event(record)

@@ -8,11 +8,12 @@ from pathlib import Path
 from struct import Struct
 from typing import final
 
+from nearline.environment import Environment, Transaction
+from nearline.errors import LogError
 from nearline.events.blocks import append_in, head_in, read_in, trim_in
 from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
 from nearline.events.log import Batch
 from nearline.events.wire import decode_heads
-from nearline.store.environment import Environment, Transaction
 from nearline.stream.join import Join
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
 from nearline.stream.join_state import Progress
@@ -30,7 +31,7 @@ class JoinedLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._environment = Environment(folder, [_ROWS, _DEAD, *JOIN_TABLES])
+        self._environment = Environment(folder, [_ROWS, _DEAD, *JOIN_TABLES], refusal=LogError)
         self._tables = JoinTables(*(self._environment[name] for name in JOIN_TABLES))
 
     def progress(self) -> Progress:
@@ -44,19 +45,17 @@ class JoinedLog:
         `now_ms` is the time at which the rows are appended, for `trim`.
         """
         heads = decode_heads(events.records)
-        done: list[Joined] = []
 
-        def work(txn: Transaction) -> None:
+        def work(txn: Transaction) -> Joined:
             joined = join.push(events.first, events.records, heads, LmdbJoinState(self._tables, txn))
             for partition, rows in rows_by_partition(joined.examples).items():
                 append_in(txn, self._environment[_ROWS], partition, rows, now_ms)
             for letter in joined.dead:
                 key = _POSITION.pack(letter.position)
                 txn.put(key, encode_dead_letter(letter), db=self._environment[_DEAD])
-            done[:] = [joined]
+            return joined
 
-        self._environment.write(work)
-        return done[0]
+        return self._environment.write(work)
 
     def read(self, after: int, limit: int, partition: int) -> Batch:
         """Up to `limit` rows of a partition that follow position `after`; none beyond the end."""
@@ -74,19 +73,20 @@ class JoinedLog:
         with self._environment.read() as txn:
             return head_in(txn, self._environment[_ROWS], partition).end
 
-    def trim(self, up_to: int, partition: int, *, keep_bytes: int | None = None) -> int:
-        """Remove the oldest rows of a partition, none after position `up_to`; returns how many."""
+    def trim(self, up_to: int, partition: int, *, appended_before_ms: int | None = None) -> int:
+        """Remove the oldest rows of a partition, none after position `up_to`; returns how many.
+
+        With `appended_before_ms`, none that was appended then or later.
+        """
+
+        def some(txn: Transaction) -> int:
+            rows = self._environment[_ROWS]
+            return trim_in(txn, rows, partition, up_to, appended_before_ms=appended_before_ms)
+
         removed = 0
-        while True:
-            some: list[int] = []
-            self._environment.write(
-                lambda txn, some=some: some.append(  # type: ignore[misc]
-                    trim_in(txn, self._environment[_ROWS], partition, up_to, keep_bytes=keep_bytes)
-                )
-            )
-            if not some[-1]:
-                return removed
-            removed += some[-1]
+        while now := self._environment.write(some):
+            removed += now
+        return removed
 
     def dead_letters(self, after: int = 0, limit: int = 100) -> list[DeadLetter]:
         """Up to `limit` dead letters of the join from beyond position `after` of the log, in order."""

@@ -62,6 +62,11 @@ class Progress(msgspec.Struct, frozen=True):
     counts: LearnCounts = LearnCounts()
     waiting: dict[str, tuple[int, int]] = {}
 
+    @property
+    def resume_after(self) -> int:
+        """The position after which rows are still needed: those to come, and those that wait."""
+        return min([self.position, *(position for position, _ in self.waiting.values())])
+
 
 def progress_of(written: bytes | None) -> Progress:
     """What a step last wrote under `PROGRESS_KEY`."""
@@ -73,7 +78,7 @@ class Learner:
     """Learns the rows of one partition into one generation.
 
     It holds the rows that wait for their mini-batch, so one learner takes all rows of its partition. After a restart a
-    new one is given the rows from `resume_after` on again.
+    new one is given the rows after `Progress.resume_after` again.
 
     Parameters
     ----------
@@ -112,7 +117,7 @@ class Learner:
             )
             for effect in model.random
         ]
-        self.taken_to = min([progress.position, *(position for position, _ in progress.waiting.values())])
+        self.taken_to = progress.resume_after
         """The position whose followers are to be given next."""
 
     def step(self, txn: Writing, first: int, rows: Sequence[bytes]) -> Progress:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Lock
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, TypeVar, final
 
 import lmdb
 
-from nearline.errors import ModelError
+from nearline.errors import NearlineError
 
 MAP_BYTES = 1 << 30
 """Of address space, not of disk: what an environment's map begins with."""
@@ -22,35 +22,52 @@ MAP_BYTES = 1 << 30
 Transaction: TypeAlias = Any
 """One of LMDB; to its stubs every value may be a memoryview, which only those that ask for it get."""
 
+T = TypeVar("T")
+
 _READERS = 1024
 
 
 @final
 class Environment:
-    """An environment with databases of given names, made where they are not there yet.
+    """An environment with databases of given names, made where they are not there yet, beside the one without a name.
 
-    Raises a `ModelError` where it cannot be opened, read or written; what was committed stays as it is.
+    Parameters
+    ----------
+    folder : where it is, or is made.
+    databases : their names; none where only the one without a name is used.
+    refusal : the class of the error raised where it cannot be opened, read or written; what was committed stays.
+    map_bytes : address space to begin with.
+    sync_last : whether the page that says which commit is the last is flushed as well. Without it a power cut may
+        lose the last commit, never part of one.
     """
 
-    def __init__(self, folder: Path, databases: Sequence[str], *, map_bytes: int = MAP_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        databases: Sequence[str],
+        *,
+        refusal: type[NearlineError],
+        map_bytes: int = MAP_BYTES,
+        sync_last: bool = False,
+    ) -> None:
         self.folder = folder
+        self._refusal = refusal
         self._process = os.getpid()
         self._gate = _Gate()
-        with self._errors():
+        with self._errors("cannot be opened: "):
             folder.mkdir(parents=True, exist_ok=True)
-            # The page that says which commit is the last is not flushed by itself: a power cut may lose the last
-            # commit, never part of one.
             self._lmdb = lmdb.open(
                 os.fspath(folder),
                 map_size=map_bytes,
                 max_dbs=len(databases),
                 max_readers=_READERS,
-                metasync=False,
+                metasync=sync_last,
                 readahead=False,
             )
             self._lmdb.reader_check()  # places of readers that were killed
         self._databases: dict[str, Any] = {}
-        self.write(lambda txn: self._open(databases, txn))
+        if databases:
+            self.write(lambda txn: self._open(databases, txn))
 
     def __getitem__(self, name: str) -> Any:
         """The database of that name."""
@@ -64,7 +81,7 @@ class Environment:
     def last_commit(self) -> int:
         """The number of the last commit of any process: one more with each. Quick to ask: nothing is read."""
         if self._process != os.getpid():
-            raise ModelError(_forked(self.folder))
+            raise self._forked()
         with self._gate:
             return int(self._lmdb.info()["last_txnid"])
 
@@ -88,15 +105,15 @@ class Environment:
                         return
                 self._follow()
 
-    def write(self, work: Callable[[Transaction], None]) -> None:
+    def write(self, work: Callable[[Transaction], T]) -> T:
         """Commit what `work` does, on disk when this returns; if it raises, nothing. It may be called again."""
         with self._errors():
             while True:
                 size = self.map_bytes
                 try:
                     with self._gate, self._lmdb.begin(write=True) as txn:
-                        work(txn)
-                    return
+                        done = work(txn)
+                    return done
                 except lmdb.MapFullError:
                     self._grow(size)
                 except lmdb.MapResizedError:
@@ -121,14 +138,21 @@ class Environment:
         with self._gate.alone():
             self._lmdb.set_mapsize(0)
 
+    def _forked(self) -> NearlineError:
+        return self._refusal(
+            f"{self.folder}: opened in process {self._process}, used in its child {os.getpid()}: open it after the fork"
+        )
+
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, what: str = "") -> Iterator[None]:
         if self._process != os.getpid():
-            raise ModelError(_forked(self.folder))
+            raise self._forked()
         try:
             yield
         except (lmdb.Error, OSError) as error:
-            raise ModelError(f"{self.folder}: {error}; what was committed before is not affected") from error
+            raise self._refusal(
+                f"{self.folder}: {what}{error}; what was committed before is not affected"
+            ) from error
 
 
 @final
@@ -165,7 +189,3 @@ class _Gate:
             with self._changed:
                 self._alone = False
                 self._changed.notify_all()
-
-
-def _forked(folder: Path) -> str:
-    return f"{folder}: opened before a fork; open the store in the process that uses it"
