@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from nearline.observe.exporter import Exporter
-from nearline.observe.metrics import OF_WORKERS
+from nearline.observe.metrics import METRICS, OF_WORKERS
 from nearline.stream.effect_learner import LearnCounts
 from nearline.stream.joined import JoinCounts
 from nearline.stream.measured import freshness_seconds, measured
@@ -23,7 +23,7 @@ def page(standing):
     return generate_latest(registry).decode()
 
 
-@pytest.mark.parametrize("metric", OF_WORKERS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_a_metric_is_declared_in_full(metric):
     assert re.fullmatch(r"nearline_[a-z_]+", metric.name)
     assert metric.label not in {"entity", "user", "item"}
@@ -33,7 +33,7 @@ def test_a_metric_is_declared_in_full(metric):
 
 
 def test_names_differ():
-    assert len({metric.name for metric in OF_WORKERS}) == len(METRICS)
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
 
 
 def test_what_is_measured_is_what_was_declared():
