@@ -27,12 +27,13 @@ from nearline.events.wire import decode_event, encode_event
 from nearline.posterior.blocks import unpack
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import MemoryJoinState
 from nearline.stream.joined import JoinedExample, Kind, encode_row, rows_by_partition
 from nearline.stream.learner import Learner, LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 
 PARTITIONS = 2
 FORGETTING = {"per-user": Forgetting(time_constant_ms=300.0), "per-item": Forgetting(time_constant_ms=900.0)}

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from nearline.arrays import Ints
 from nearline.errors import ConfigError, DataError
-from nearline.stream.minibatch import MiniBatches, MiniBatchSettings, Resume, expected_gain
+from nearline.stream.minibatch import MiniBatches, Resume
+from nearline.stream.minibatch_borders import expected_gain
+from nearline.stream.minibatch_settings import MiniBatchSettings
 
 Row = tuple[str | None, int, bool]
 """Entity, time in ms, whether the next row belongs to it."""

@@ -32,7 +32,7 @@ class JoinedLog:
 
     def __init__(self, folder: Path) -> None:
         self._environment = Environment(folder, [_ROWS, _DEAD, *JOIN_TABLES], refusal=LogError)
-        self._tables = JoinTables(*(self._environment[name] for name in JOIN_TABLES))
+        self._tables = JoinTables.of(self._environment)
 
     def progress(self) -> Progress:
         """How far the join is, and where every event went."""
