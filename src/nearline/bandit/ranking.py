@@ -34,7 +34,8 @@ def top(scores: Floats, k: int) -> Ints:
     The order is total: of equal scores the earlier place goes first, and a candidate without a score (NaN) counts as
     one of minus infinity.
     """
-    return top_of_each(scores[None, :], k)[0]
+    first: Ints = top_of_each(scores[None, :], k)[0]
+    return first
 
 
 def top_of_each(scores: Floats, k: int) -> Ints:
