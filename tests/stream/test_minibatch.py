@@ -83,8 +83,9 @@ def obvious(choices: MiniBatchSettings, rows: Sequence[Row]) -> tuple[Batches, d
         if unfinished:
             continue
         whole = [at for at, _ in waiting[name] if not rows[at - 1][2]]
-        gain = sum(round(teaching.gain_of(at) * 2**32) for at in whole) / 2**32
-        if len(whole) >= choices.rows or (choices.information is not None and gain >= choices.information):
+        gain = sum(round(teaching.gain_of(at) * 2**32) for at in whole)
+        enough = choices.information is not None and gain >= round(choices.information * 2**32)
+        if len(whole) >= choices.rows or enough:
             learn(name)
         if sum(map(len, waiting.values())) >= choices.max_waiting:
             while sum(map(len, waiting.values())) > choices.max_waiting // 2:
