@@ -168,11 +168,15 @@ def altered(record: bytes, **fields) -> bytes:
     return record[:25] + encode_event(structs.replace(event, **fields))
 
 
+def weighing(weight: float, row: bytes) -> bytes:
+    return row[:9] + struct.pack("<d", weight) + row[17:]
+
+
 BAD = {
-    "weight": (Outcome.NORMAL, lambda row: altered(row, weight=math.nan)),
+    "weight": (Outcome.NORMAL, lambda row: weighing(math.nan, row)),
     "vast weight": (
         Outcome.NORMAL,
-        lambda row: altered(row, weight=1e308, features={bag: {"x1": 1e3} for bag in ("f", "g")}),
+        lambda row: weighing(1e308, altered(row, features={bag: {"x1": 1e3} for bag in ("f", "g")})),
     ),
     "label": (Outcome.BERNOULLI, lambda row: row[:1] + struct.pack("<d", 7.0) + row[9:]),
     "no label": (Outcome.NORMAL, lambda row: row[:1] + struct.pack("<d", math.nan) + row[9:]),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event as Signal
 
+import lmdb
 import pytest
 from deployed import (
     JOIN,
@@ -26,7 +27,7 @@ from deployed import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearline.errors import ConfigError, DataError, ModelError
+from nearline.errors import ConfigError, DataError, LogError, ModelError
 from nearline.events.impression import Feedback, Impression
 from nearline.events.log import MemoryLog
 from nearline.events.partition import partitions_of
@@ -294,3 +295,14 @@ def test_a_worker_stops_when_asked_to(folder, store):
     worker.run(stop, watch)
     assert seen[-1].learned.learned == 3
     worker.close()
+
+
+@pytest.mark.parametrize(("key", "kept"), [(b"format", b"3"), (b"format", None)], ids=["later", "earlier"])
+def test_a_joined_log_of_another_format_is_refused(folder, store, key, kept):
+    worked_off(folder, of([shown("i", 1)]), store, chosen())
+    with lmdb.open(str(folder / "joined"), max_dbs=8) as env:
+        meta = env.open_db(b"join-meta")
+        with env.begin(write=True) as txn:
+            txn.delete(key, db=meta) if kept is None else txn.put(key, kept, db=meta)
+    with pytest.raises(LogError, match="expected a joined log of format 2, got"):
+        JoinedLog(folder / "joined")
