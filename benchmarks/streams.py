@@ -96,10 +96,12 @@ def refitted(stream: Stream, settings: TrainingSettings, model: GameModel, every
     return np.concatenate(parts)
 
 
-def measure(name: str, directory: Path, levels: Sequence[str], found: dict[str, Any]) -> Iterator[str]:
+def measure(
+    name: str, directory: Path, levels: Sequence[str], found: dict[str, Any], *, choose: bool
+) -> Iterator[str]:
     """Metrics of the second half, of one level after the other; each is put into `found`, and said.
 
-    `sixths` : log loss of each sixth of the second half.
+    `sixths` : log loss of each sixth of the second half. Without `choose`, level 3 learns as `found` says already.
     """
     stream, mapping = load_stream(name, directory)
     half, n = len(stream) // 2, len(stream)
@@ -111,7 +113,7 @@ def measure(name: str, directory: Path, levels: Sequence[str], found: dict[str, 
     for level in levels:
         if level == RESCORED and name not in LATE_LABELS:
             continue
-        if level == CHOSEN:
+        if level == CHOSEN and choose:
             found |= chosen_for(name, stream, model)
         settings = OnlineSettings(against=AGAINST.get(name, {}))
         if level in {CHOSEN, RESCORED}:
@@ -280,6 +282,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[*BARS, "ratings"])
     parser.add_argument("--levels", nargs="*", default=LEVELS, choices=LEVELS)
+    parser.add_argument("--recorded", action="store_true", help="learn as chosen before, by streams.json")
     chosen = parser.parse_args()
     path = HERE / "streams.json"
     for name in chosen.only:
@@ -290,7 +293,7 @@ def main() -> None:
             found |= ratings(chosen.data)
             said = iter([str(found)])
         else:
-            said = measure(name, chosen.data, chosen.levels, found)
+            said = measure(name, chosen.data, chosen.levels, found, choose=not chosen.recorded)
         for line in said:
             print(" ", line, flush=True)
             results = json.loads(path.read_text()) if path.exists() else {}
