@@ -1,7 +1,7 @@
 """A request -> the candidates it asks about: their names, features and entities, within the limits."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import msgspec
@@ -12,8 +12,16 @@ from nearline.errors import RequestError
 from nearline.events.impression import as_written
 from nearline.serve.clock_index import NOBODY
 from nearline.serve.design import Featured, KeptRows, own_entries, shared_entries
+from nearline.serve.features import Extra
 from nearline.serve.kept import KeptCandidates
-from nearline.serve.layout import Entries, FeaturesOfBag, Layout, canonical, list_keys
+from nearline.serve.layout import (
+    Entries,
+    FeaturesOfBag,
+    Layout,
+    canonical,
+    entries_of,
+    list_keys,
+)
 from nearline.serve.limits import Limits
 from nearline.serve.matrix import CandidateMatrix
 from nearline.serve.request import Candidate, Features, RankRequest, ScoreRequest
@@ -33,6 +41,7 @@ class Asked:
     entities : kind to one name for all, or to one for each; `NOBODY` where there is none.
     offset : float64[C], of the request and of each.
     encode : bag to a candidate's own features as MessagePack.
+    extra : bag to what a feature function said.
     """
 
     names: Sequence[str]
@@ -40,6 +49,7 @@ class Asked:
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
     encode: Callable[[int], Mapping[str, bytes]]
+    extra: Mapping[str, Extra] = field(default_factory=dict)
 
     def entities_of(self, place: int) -> dict[str, str]:
         """Kind to name, of one candidate."""
@@ -57,8 +67,9 @@ def asked(
     layout: Layout,
     item_kind: str | None,
     limits: Limits,
+    extra: Mapping[str, Extra],
 ) -> Asked:
-    """Return what a request asks about.
+    """Return what a request asks about; `extra` is what feature functions say of the candidates, by bag.
 
     Raises
     ------
@@ -67,7 +78,7 @@ def asked(
     """
     _require_shared(request, limits)
     if matrix is not None:
-        return _of_matrix(request, matrix, layout, item_kind, limits)
+        return _with(_of_matrix(request, matrix, layout, item_kind, limits), extra, layout)
     count = len(request.candidates)
     _require_count(count, limits)
     slots, own = _split(request.candidates, kept)
@@ -91,7 +102,26 @@ def asked(
             return kept.encoded(int(slots[place]))
         return {bag: _encode(one) for bag, one in own[place].features.items()}
 
-    return Asked(names, featured, _entities(request, names, slots, own, kept, item_kind), offset, encode)
+    entities = _entities(request, names, slots, own, kept, item_kind)
+    return _with(Asked(names, featured, entities, offset, encode), extra, layout)
+
+
+def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
+    """The same with computed features."""
+    if not extra:
+        return asked
+    featured = asked.featured
+    own = dict(featured.own)
+    for bag, one in extra.items():
+        if bag in featured.own or bag in featured.shared or bag in asked.encode(0):
+            raise RequestError(f"$.features.{bag}", "the server computes these features: do not give them")
+        if bag in layout.bags:
+            own[bag] = entries_of(layout.bags[bag], one.features, None)
+
+    def encode(place: int) -> Mapping[str, bytes]:
+        return {**asked.encode(place), **{bag: _encode(one.features[place]) for bag, one in extra.items()}}
+
+    return replace(asked, featured=replace(featured, own=own), encode=encode, extra=extra)
 
 
 def _split(

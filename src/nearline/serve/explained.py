@@ -47,7 +47,7 @@ def explained(serving: ServingGeneration, about: Asked, believed: Believed, plac
     """The numbers of the candidates at these places."""
     effects = believed.candidates.contributions(places)
     linear = believed.candidates.offset[places]
-    variance = np.zeros(len(places))
+    variance = believed.widened[places]
     for mean, spread in effects.values():
         linear = linear + mean
         variance = variance + spread
