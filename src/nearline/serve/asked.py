@@ -6,6 +6,7 @@ from typing import final
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
 from nearline.arrays import Floats, Ints
 from nearline.errors import RequestError
@@ -48,15 +49,20 @@ class Asked:
     featured: Featured
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
-    encode: Callable[[int], Mapping[str, bytes]]
+    encode: Callable[[int], Mapping[str, Raw]]
     extra: Mapping[str, Extra] = field(default_factory=dict)
 
-    def entities_of(self, place: int) -> dict[str, str]:
-        """Kind to name, of one candidate."""
-        named = {
-            kind: names if isinstance(names, str) else names[place] for kind, names in self.entities.items()
-        }
-        return {kind: name for kind, name in named.items() if name != NOBODY}
+    def entities_of(self, places: Sequence[int]) -> list[dict[str, str]]:
+        """Kind to name, of the candidates at these places."""
+        shared = {kind: name for kind, name in self.entities.items() if isinstance(name, str)}
+        found = [dict(shared) for _ in places]
+        for kind, names in self.entities.items():
+            if isinstance(names, str):
+                continue
+            for one, place in zip(found, places, strict=True):
+                if (name := names[place]) != NOBODY:
+                    one[kind] = name
+        return found
 
 
 def asked(
@@ -97,10 +103,12 @@ def asked(
     for place, one in own.items():
         offset[place] += one.offset
 
-    def encode(place: int) -> Mapping[str, bytes]:
-        if slots is not None and slots[place] >= 0:
-            return kept.encoded(int(slots[place]))
-        return {bag: _encode(one) for bag, one in own[place].features.items()}
+    listed = [] if slots is None else slots.tolist()
+
+    def encode(place: int) -> Mapping[str, Raw]:
+        if place not in own:
+            return kept.encoded(listed[place])
+        return {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
 
     entities = _entities(request, names, slots, own, kept, item_kind)
     return _with(Asked(names, featured, entities, offset, encode), extra, layout)
@@ -118,8 +126,11 @@ def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
         if bag in layout.bags:
             own[bag] = entries_of(layout.bags[bag], one.features, None)
 
-    def encode(place: int) -> Mapping[str, bytes]:
-        return {**asked.encode(place), **{bag: _encode(one.features[place]) for bag, one in extra.items()}}
+    def encode(place: int) -> Mapping[str, Raw]:
+        return {
+            **asked.encode(place),
+            **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()},
+        }
 
     return replace(asked, featured=replace(featured, own=own), encode=encode, extra=extra)
 
@@ -191,8 +202,8 @@ def _of_matrix(
         if bag in layout.bags:
             own[bag] = Entries(layout.bags[bag].numbers(map(canonical, matrix.keys_of(bag))), values)
 
-    def encode(place: int) -> Mapping[str, bytes]:
-        return {bag: _encode(matrix.row(bag, place)) for bag in matrix.features}
+    def encode(place: int) -> Mapping[str, Raw]:
+        return {bag: Raw(_encode(matrix.row(bag, place))) for bag in matrix.features}
 
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)
