@@ -5,11 +5,12 @@ transaction of this process is open, and the write begins again; other processes
 An environment must not be used on both sides of a fork, which is found here and refused.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any, TypeAlias, TypeVar, final
 
 import lmdb
@@ -25,6 +26,7 @@ Transaction: TypeAlias = Any
 T = TypeVar("T")
 
 _READERS = 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @final
@@ -78,6 +80,13 @@ class Environment:
         """The present size of the map."""
         return int(self._lmdb.info()["map_size"])
 
+    def last_commit(self) -> int:
+        """The number of the last commit of any process: one more with each. Quick to ask: nothing is read."""
+        if self._process != os.getpid():
+            raise self._forked()
+        with self._gate:
+            return int(self._lmdb.info()["last_txnid"])
+
     @contextmanager
     def read(self, *, buffers: bool = False) -> Iterator[Transaction]:
         """One state of all databases. Read what is needed and leave; do not nest.
@@ -87,7 +96,7 @@ class Environment:
         begin: Any = self._lmdb.begin
         with self._errors():
             while True:
-                with self._gate.inside():
+                with self._gate:
                     try:
                         txn: Transaction = begin(buffers=buffers)
                     except lmdb.MapResizedError:
@@ -104,7 +113,7 @@ class Environment:
             while True:
                 size = self.map_bytes
                 try:
-                    with self._gate.inside(), self._lmdb.begin(write=True) as txn:
+                    with self._gate, self._lmdb.begin(write=True) as txn:
                         done = work(txn)
                     return done
                 except lmdb.MapFullError:
@@ -131,40 +140,50 @@ class Environment:
         with self._gate.alone():
             self._lmdb.set_mapsize(0)
 
+    def _forked(self) -> NearlineError:
+        return self._refusal(
+            f"{self.folder}: opened in process {self._process}, used in its child {os.getpid()}: open it after the fork"
+        )
+
     @contextmanager
     def _errors(self, what: str = "") -> Iterator[None]:
         if self._process != os.getpid():
-            raise self._refusal(
-                f"{self.folder}: opened in process {self._process}, used in its child {os.getpid()}: "
-                "open it after the fork"
-            )
+            raise self._forked()
         try:
             yield
         except (lmdb.Error, OSError) as error:
             raise self._refusal(
-                f"{self.folder}: {what}{error}; what was committed before is not affected"
+                f"{self.folder}: {what}{error}; what was committed before is not affected{_remedy(str(error))}"
             ) from error
+
+
+def _remedy(said: str) -> str:
+    """What to do about an error of the disk; LMDB calls it an input/output error if only a part could be written."""
+    if any(os.strerror(code) in said for code in _NO_ROOM):
+        return ". The disk is full, at its quota or faulty: make room for it, then start again"
+    return ""
 
 
 @final
 class _Gate:
-    """Lets any number of threads inside, or one alone."""
+    """Lets any number of threads inside (`with gate:`), or one alone."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._inside = 0
         self._alone = False
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._alone)
+    def __enter__(self) -> None:
+        with self._lock:
+            while self._alone:
+                self._changed.wait()
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._alone:
                 self._changed.notify_all()
 
     @contextmanager

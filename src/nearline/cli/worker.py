@@ -42,11 +42,13 @@ def worker_command(
     as_json: AsJson = False,
 ) -> None:
     """Join events and learn from them, turn by turn, until SIGTERM or an interrupt; the last turn is finished."""
-    output, settings = Output(as_json=as_json), read_config(config)
-    folder, how = stream_folder(settings.stream, config), _worker_settings(settings)
-    if find_store(folder) is None:
-        raise ModelError(f"{folder}: no deployment there; begin one: nearline publish MODEL {config}")
-    with ExitStack() as stack, stopping() as stop:
+    output = Output(as_json=as_json)
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopping())
+        settings = read_config(config)
+        folder, how = stream_folder(settings.stream, config), _worker_settings(settings)
+        if find_store(folder) is None:
+            raise ModelError(f"{folder}: no deployment there; begin one: nearline publish MODEL {config}")
         store = open_store(
             folder / "store", partitions=settings.stream.partitions, history=settings.stream.history
         )

@@ -10,11 +10,14 @@ from nearline.events.partition import partition_of, partitions_of
 from nearline.events.wire import (
     EventHead,
     ImpressionHead,
+    ServedImpression,
     decode_event,
     decode_events,
     decode_head,
     encode_event,
     encode_events,
+    encode_served,
+    joined_maps,
 )
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "ImpressionHead",
     "MemoryLog",
     "Served",
+    "ServedImpression",
     "Tick",
     "decode_dead_letter",
     "decode_event",
@@ -37,7 +41,9 @@ __all__ = [
     "encode_dead_letter",
     "encode_event",
     "encode_events",
+    "encode_served",
     "examples_from_records",
+    "joined_maps",
     "partition_of",
     "partitions_of",
     "read_event",

@@ -41,9 +41,31 @@ class ImpressionHead(Struct, frozen=True, array_like=True, tag=1, gc=False):
     weight: float = 1.0
 
 
+@final
+class ServedImpression(Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """An impression whose features, of each bag, are MessagePack already: what a service has ready, and cheaper.
+
+    The other fields are those of `Impression`.
+    """
+
+    id: str
+    time_ms: int
+    entities: dict[str, str]
+    features: dict[str, Raw]
+    contributions: dict[str, tuple[float, float]]
+    offset: float
+    fixed: float
+    propensity: float | None
+    policy: str
+    generation: int
+    versions: dict[str, int]
+    resolves_ms: int | None = None
+
+
 EventHead: TypeAlias = ImpressionHead | Feedback | Tick
 
 _head_decoder: msgspec.msgpack.Decoder[EventHead] = msgspec.msgpack.Decoder(ImpressionHead | Feedback | Tick)
+_UNREADABLE = msgspec.DecodeError, UnicodeDecodeError, RecursionError
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Impression | Feedback | Tick)
 
@@ -60,6 +82,30 @@ def encode_event(event: Event) -> bytes:
         return FORMAT + _encoder.encode(event)
     except (UnicodeEncodeError, OverflowError) as error:
         raise DataError(f"event: {error}") from error
+
+
+def encode_served(impression: ServedImpression) -> bytes:
+    """Return the record of an impression whose features are bytes already."""
+    return FORMAT + _encoder.encode(impression)
+
+
+def joined_maps(maps: Sequence[bytes]) -> bytes:
+    """Return one map of MessagePack with the entries of all; the same key must not be in two of them."""
+    count, entries = 0, []
+    for one in maps:
+        size, begin = _map_head(one)
+        count += size
+        entries.append(one[begin:])
+    head = bytes([0x80 | count]) if count < 16 else b"\xde" + count.to_bytes(2, "big")
+    return head + b"".join(entries)
+
+
+def _map_head(encoded: bytes) -> tuple[int, int]:
+    """How many entries a map of MessagePack has, and where they begin."""
+    if encoded[0] & 0xF0 == 0x80:
+        return encoded[0] & 0x0F, 1
+    assert encoded[0] == 0xDE  # noqa: S101 - a map of fewer than 65,536 entries
+    return int.from_bytes(encoded[1:3], "big"), 3
 
 
 def encode_events(events: Iterable[Event]) -> list[bytes]:
@@ -79,7 +125,7 @@ def decode_event(record: bytes) -> Event:
         raise DataError(_other_format(record))
     try:
         return _decoder.decode(record[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"record: {error}") from error
 
 
@@ -97,18 +143,22 @@ def decode_head(record: bytes) -> EventHead:
         raise DataError(_other_format(record))
     try:
         return _head_decoder.decode(record[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"record: {error}") from error
 
 
 def decode_heads(records: Sequence[bytes]) -> list[EventHead | DataError]:
     """Return the head of each record, or the error of one that cannot be read, in its place."""
+    decode = _head_decoder.decode
     heads: list[EventHead | DataError] = []
     for record in records:
-        try:
-            heads.append(decode_head(record))
-        except DataError as error:
-            heads.append(error)
+        if record[:1] == FORMAT:  # as decode_head, without a call for each
+            try:
+                heads.append(decode(record[1:]))
+            except _UNREADABLE as error:
+                heads.append(DataError(f"record: {error}"))
+        else:
+            heads.append(DataError(_other_format(record)))
     return heads
 
 

@@ -1,49 +1,10 @@
 // The jobs of problem.hpp, one entity after the other. Compiled once per instruction set.
 #include "entity.hpp"
 
-#include <limits>
-
-#include "solve.hpp"
+#include "blocks.hpp"
 
 namespace nearline::NEARLINE_ISA {
 namespace {
-
-// Gathers rather than asks, for the sake of vector instructions.
-template <class T>
-bool all_finite(const T* values, int64_t n) {
-  int wrong = 0;
-  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
-  return wrong == 0;
-}
-
-inline int64_t packed_size(int64_t d) { return d * (d + 1) / 2; }
-
-inline int64_t block_size(const Blocks& blocks, int64_t e) {
-  return blocks.shared ? blocks.start[1] - blocks.start[0] : blocks.start[e + 1] - blocks.start[e];
-}
-
-// Upper triangle of dimension d, packed or in a square, <-> padded square with a unit diagonal in the padding.
-void unpack(const double* from, int64_t d, int64_t dp, double* square, bool packed = true) {
-  std::fill(square, square + dp * dp, 0.0);
-  for (int64_t i = 0; i < d; from += packed ? d - i : d + 1, ++i) {   // from element (i, i) to the next
-    std::copy(from, from + (d - i), square + i * dp + i);
-    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = from[j - i];
-  }
-  for (int64_t i = d; i < dp; ++i) square[i * dp + i] = 1.0;
-}
-
-void pack(const double* square, int64_t d, int64_t dp, double* to, bool packed = true) {
-  for (int64_t i = 0; i < d; to += packed ? d - i : d + 1, ++i) std::copy(square + i * dp + i, square + i * dp + d, to);
-}
-
-void copy_upper_to_lower(double* square, int64_t d) {
-  for (int64_t i = 1; i < d; ++i)
-    for (int64_t j = 0; j < i; ++j) square[i * d + j] = square[j * d + i];
-}
-
-double feature(const Rows& rows, int64_t row, int64_t j) {
-  return rows.dense ? rows.dense[row * rows.columns + j] : static_cast<double>(rows.dense32[row * rows.columns + j]);
-}
 
 bool is_allowed(int outcome, double y) {
   if (!std::isfinite(y)) return false;
@@ -56,62 +17,55 @@ bool has_finite_features(const Rows& rows, int64_t row) {
   return all_finite(rows.dense32 + row * rows.columns, rows.columns);
 }
 
-// Where the block's columns lie in it; -1 for those it lacks. Sparse rows only.
-class Places {
- public:
-  Places(const Rows& rows, const Blocks& blocks, int64_t e, Workspace& ws)
-      : column_(blocks.column ? blocks.column + (blocks.shared ? blocks.start[0] : blocks.start[e]) : nullptr),
-        size_(block_size(blocks, e)) {
-    if (!rows.indptr || !column_ || size_ == 0) return;
-    first_ = column_[0];
-    if (column_[size_ - 1] - first_ == size_ - 1) {   // without gaps
-      column_ = nullptr;
-      return;
-    }
-    if (static_cast<int64_t>(ws.position.size()) < rows.columns) ws.position.resize(static_cast<size_t>(rows.columns), 0);
-    position_ = ws.position.data();
-    for (int64_t j = 0; j < size_; ++j) position_[column_[j]] = static_cast<int32_t>(j);
-  }
-  int32_t find(int32_t column) const {
-    if (!column_ || size_ == 0) return column >= first_ && column - first_ < size_ ? column - first_ : -1;
-    const int32_t j = position_[column];   // may be left over from another entity
-    return j < size_ && column_[j] == column ? j : -1;
-  }
-
- private:
-  const int32_t* column_;
-  int64_t size_;
-  int32_t first_ = 0;
-  int32_t* position_ = nullptr;
-};
-
-// Whether all features of the entity's rows are finite, by one look where they lie together; false if they do not.
-bool are_finite_together(const Rows& rows, int64_t from, int64_t to) {
-  if (rows.row || !rows.indptr) return false;
-  return all_finite(rows.values + rows.indptr[from], rows.indptr[to] - rows.indptr[from]);
+// Whether every number of the rows from..to can be learned, by one look where they lie together; false if they do not.
+template <class Job>
+bool can_learn_together(const Job& job, int64_t from, int64_t to) {
+  const Rows& rows = job.rows;
+  const int64_t n = to - from, d = rows.columns;
+  if (rows.row || !all_finite(job.y + from, n)) return false;
+  if (rows.indptr ? !all_finite(rows.values + rows.indptr[from], rows.indptr[to] - rows.indptr[from])
+                  : rows.dense ? !all_finite(rows.dense + from * d, n * d) : !all_finite(rows.dense32 + from * d, n * d))
+    return false;
+  if (job.offset && !all_finite(job.offset + from, n)) return false;
+  if (job.weight && !all_finite(job.weight + from, n)) return false;
+  int wrong = 0;
+  if (job.weight) for (int64_t i = from; i < to; ++i) wrong |= job.weight[i] < 0.0;
+  if (job.outcome != kNormal) for (int64_t i = from; i < to; ++i) wrong |= job.y[i] < 0.0;
+  if (job.outcome == kBernoulli) for (int64_t i = from; i < to; ++i) wrong |= job.y[i] > 1.0;
+  return wrong == 0;
 }
 
 // ws.row: the rows of entity e that an update or moments can learn; tells `mark` of each row whether it is one.
 template <class Job, class Mark>
 void select_rows(const Job& job, int64_t e, Workspace& ws, const Mark& mark) {
-  ws.row.clear();
   const int64_t from = job.rows.row_start[e], to = job.rows.row_start[e + 1];
-  const bool finite = are_finite_together(job.rows, from, to);
+  ws.row.resize(static_cast<size_t>(to - from));
+  int64_t *chosen = ws.row.data(), *end = chosen;
+  if (can_learn_together(job, from, to)) {
+    for (int64_t i = from; i < to; ++i) {
+      mark(i, true);
+      chosen[i - from] = i;
+    }
+    return;
+  }
   for (int64_t i = from; i < to; ++i) {
     const int64_t row = job.rows.row ? job.rows.row[i] : i;
     const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
     const bool learned = is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 &&
-                         std::isfinite(offset) && (finite || has_finite_features(job.rows, row));
+                         std::isfinite(offset) && has_finite_features(job.rows, row);
     mark(row, learned);
-    if (learned) ws.row.push_back(row);
+    if (learned) *end++ = row;
   }
+  ws.row.resize(static_cast<size_t>(end - chosen));
 }
 
 // Sparse rows into (place, value) pairs over the block; false if a feature lies outside the block.
 bool gather_sparse(const Rows& rows, const Places& places, Workspace& ws) {
   int64_t total = 0;
-  ws.sparse_start.assign(1, 0);
-  for (const int64_t row : ws.row) ws.sparse_start.push_back(total += rows.indptr[row + 1] - rows.indptr[row]);
+  ws.sparse_start.resize(ws.row.size() + 1);
+  int64_t* start = ws.sparse_start.data();
+  *start = 0;
+  for (const int64_t row : ws.row) *++start = total += rows.indptr[row + 1] - rows.indptr[row];
   ws.sparse_column.resize(static_cast<size_t>(total));
   double* value = ws.get(kSparse, total);
   int32_t *column = ws.sparse_column.data(), known = 0;
@@ -172,12 +126,15 @@ void gather_scalars(const Job& job, Entity& e, Workspace& ws) {
   e.w = ws.get(kWeight, e.np);
   e.o = ws.get(kOffset, e.np);
   e.curvature = ws.get(kCurvature, e.np);
-  for (int64_t i = 0; i < e.n; ++i) {
-    const int64_t row = ws.row[static_cast<size_t>(i)];
-    e.y[i] = job.y[row];
-    e.w[i] = job.weight ? job.weight[row] : 1.0;
-    e.o[i] = job.offset ? job.offset[row] : 0.0;
-  }
+  const auto gather = [&](const double* from, double otherwise, double* to) {
+    if (!from) std::fill(to, to + e.n, otherwise);
+    else if (!job.rows.row && e.n > 0 && ws.row.back() - ws.row.front() == e.n - 1)   // one after the other
+      std::copy(from + ws.row.front(), from + ws.row.front() + e.n, to);
+    else for (int64_t i = 0; i < e.n; ++i) to[i] = from[ws.row[static_cast<size_t>(i)]];
+  };
+  gather(job.y, 0.0, e.y);
+  gather(job.weight, 1.0, e.w);
+  gather(job.offset, 0.0, e.o);
   for (int64_t i = e.n; i < e.np; ++i) e.y[i] = e.w[i] = e.o[i] = 0.0;
 }
 
@@ -199,6 +156,22 @@ void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
   }
 }
 
+// The same of sparse rows straight to e.x; false if a feature lies outside the block.
+bool spread_sparse_rows(const Rows& rows, const Places& places, Entity& e, Workspace& ws) {
+  e.x = ws.get(kX, e.np * e.mp);
+  std::fill(e.x, e.x + e.np * e.mp, 0.0);
+  double* to = e.x;
+  for (const int64_t row : ws.row) {
+    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+      const int32_t place = places.find(rows.indices[k]);
+      if (place < 0) return false;
+      to[place] += rows.values[k];
+    }
+    to += e.mp;
+  }
+  return true;
+}
+
 void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws) {
   const PriorView prior(job.prior, job.posterior, index);
   const bool compact = !ws.place.empty();
@@ -209,12 +182,15 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
   double* precision = in_place ? nullptr : ws.get(kPrior, e.full ? e.mp * e.mp : e.mp);
   e.prior = in_place ? prior.precision : precision;
   if (e.full && !in_place) unpack(prior.precision, e.m, e.mp, precision, job.prior.packed);
-  if (!e.full) std::fill(precision, precision + e.mp, 1.0);
-  for (int64_t j = 0; j < e.m; ++j) {
-    const int64_t at = prior.at(compact ? ws.place[static_cast<size_t>(j)] : j);
-    e.prior_mean[j] = prior.mean[at];
-    if (!e.full) precision[j] = prior.precision[at];
-  }
+  if (!e.full) std::fill(precision + e.m, precision + e.mp, 1.0);
+  const auto copy = [&](const double* from, double* to) {
+    const int32_t* place = ws.place.data();
+    if (!compact) prior.copy(from, e.m, to);
+    else if (!prior.column) for (int64_t j = 0; j < e.m; ++j) to[j] = from[place[j]];
+    else for (int64_t j = 0; j < e.m; ++j) to[j] = from[prior.column[place[j]]];
+  };
+  copy(prior.mean, e.prior_mean);
+  if (!e.full) copy(prior.precision, precision);
   if (!job.start) return;
   const double* from = job.start + job.posterior.start[index];
   double* start = ws.get(kStart, e.mp);
@@ -279,17 +255,19 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
 
 // A precision has a positive diagonal: cheap to see, and what factors miss where the rows make up for it.
 bool has_positive_diagonal(const Entity& e) {
+  const int64_t stride = e.full ? e.mp + 1 : 1;
+  int wrong = 0;
   for (int64_t j = 0; j < e.m; ++j) {
-    const double precision = e.prior[e.full ? j * e.mp + j : j];
-    if (!(precision > 0.0) || !std::isfinite(precision)) return false;
+    const double precision = e.prior[j * stride];
+    wrong |= !(precision > 0.0) || !(precision <= std::numeric_limits<double>::max());
   }
-  return true;
+  return wrong == 0;
 }
 
 // Finds the mode by the method, or where that does not converge by the primal one. `dense`: the caller wants e.x.
 Status solve(const Rows& rows, Entity& e, Workspace& ws, Method method, bool dense, double tolerance, int max_steps) {
   const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
-  if (dense || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(rows, e, ws);
+  if (!e.x && (dense || !(sparse || (method == kDual && is_sparse)))) gather_dense_rows(rows, e, ws);
   if (sparse) return solve_primal<SparseRows>(e, ws, tolerance, max_steps);
   if (method == kDual) {
     const Status status = solve_dual(e, ws, tolerance, max_steps);
@@ -308,10 +286,9 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   e.full = job.prior.full;
   e.m = block_size(job.posterior, index);
   ws.place.clear();
-  if (job.rows.indptr) {
+  if (job.rows.indptr && !e.full) {
     if (!gather_sparse(job.rows, Places(job.rows, job.posterior, index, ws), ws)) return kFeatureOutsideBlock;
-    if (!e.full) e.m = keep_touched(e.m, ws);
-    if (e.m == 0) return kLearned;   // rows without features: nothing to move
+    e.m = keep_touched(e.m, ws);
     e.nonzeros = static_cast<int64_t>(ws.sparse_column.size());
     e.sparse_start = ws.sparse_start.data();
     e.sparse_column = ws.sparse_column.data();
@@ -319,6 +296,11 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   }
   e.mp = padded(e.m);
   gather_scalars(job, e, ws);
+  if (job.rows.indptr) {
+    if (e.full && !spread_sparse_rows(job.rows, Places(job.rows, job.posterior, index, ws), e, ws))
+      return kFeatureOutsideBlock;
+    if (e.m == 0) return kLearned;   // rows without features: nothing to move
+  }
   gather_prior(job, index, e, ws);
   if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);
@@ -349,79 +331,6 @@ void run_update(const UpdateJob& job, int64_t from, int64_t to) {
 }
 
 namespace {
-
-// One belief, unpacked and factored: P = U' U in ws kHessian, or the diagonal in ws kPrior.
-struct Belief {
-  int64_t d, dp;
-  const double* mean;
-  double* u = nullptr;
-  const double* diagonal = nullptr;
-};
-
-bool open_belief(const Blocks& blocks, int64_t e, Workspace& ws, bool factor, Belief& belief) {
-  belief.d = block_size(blocks, e);
-  belief.dp = padded(belief.d);
-  belief.mean = blocks.mean + (blocks.shared ? 0 : blocks.start[e]);
-  if (!blocks.full) {
-    belief.diagonal = blocks.precision + (blocks.shared ? 0 : blocks.start[e]);
-    for (int64_t j = 0; j < belief.d; ++j)
-      if (!(belief.diagonal[j] > 0.0)) return false;
-    return true;
-  }
-  if (!factor) return true;
-  belief.u = ws.get(kHessian, belief.dp * belief.dp);
-  unpack(blocks.precision + (blocks.shared ? 0 : blocks.packed_start[e]), belief.d, belief.dp, belief.u);
-  return cholesky(belief.u, belief.dp, ws.get(kPanel, kBlock * belief.dp));
-}
-
-// Row `row` as a vector over the block, padded with zeros. False if a feature lies outside the block.
-bool gather_row(const Rows& rows, int64_t row, const Places& places, const Belief& belief, double* x) {
-  std::fill(x, x + belief.dp, 0.0);
-  if (!rows.indptr) {
-    for (int64_t j = 0; j < belief.d; ++j) x[j] = feature(rows, row, j);
-    return true;
-  }
-  for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
-    const int32_t j = places.find(rows.indices[k]);
-    if (j < 0) return false;
-    x[j] += rows.values[k];
-  }
-  return true;
-}
-
-// x' P^-1 x; leaves P^-1/2 x in x.
-double quadratic(const Belief& belief, double* x) {
-  if (belief.u) {
-    solve_transposed(belief.u, belief.dp, x);
-    return dot(x, x, belief.dp);
-  }
-  double total = 0.0;
-  for (int64_t j = 0; j < belief.d; ++j) {
-    x[j] /= std::sqrt(belief.diagonal[j]);
-    total += x[j] * x[j];
-  }
-  return total;
-}
-
-double dot_any(const double* a, const double* b, int64_t n) {
-  double total = 0.0;
-  for (int64_t i = 0; i < n; ++i) total += a[i] * b[i];
-  return total;
-}
-
-Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
-  Belief belief;
-  if (!open_belief(job.beliefs, e, ws, job.variance != nullptr, belief)) return kNotPositiveDefinite;
-  const Places places(job.rows, job.beliefs, e, ws);
-  double* x = ws.get(kX, belief.dp);
-  for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
-    const int64_t row = job.rows.row ? job.rows.row[i] : i;
-    if (!gather_row(job.rows, row, places, belief, x)) return kFeatureOutsideBlock;
-    job.mean[row] = dot_any(x, belief.mean, belief.d);
-    if (job.variance) job.variance[row] = quadratic(belief, x);
-  }
-  return kLearned;
-}
 
 void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt,
                  const double* inverse, Workspace& ws) {
@@ -866,11 +775,6 @@ void run_learn(const LearnJob& job, int64_t from, int64_t to) {
 void run_extract(const CompleteJob& job, int64_t from, int64_t to) {
   Workspace ws;
   for (int64_t e = from; e < to; ++e) job.status[e] = extract_entity(job, e, ws);
-}
-
-void run_score(const ScoreJob& job, int64_t from, int64_t to) {
-  Workspace ws;
-  for (int64_t e = from; e < to; ++e) job.status[e] = score_entity(job, e, ws);
 }
 
 void run_moments(const MomentsJob& job, int64_t chunk, int64_t from, int64_t to) {

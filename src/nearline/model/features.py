@@ -128,7 +128,7 @@ class ColumnRegistry:
             raise DataError(
                 f"column registry: expected columns column, bag, name, term; missing {sorted(missing)}"
             )
-        numbers = table.column("column").to_numpy()
+        numbers = np.from_dlpack(table.column("column").combine_chunks())  # `to_numpy` would load pandas
         if not np.array_equal(numbers, np.arange(len(numbers))):
             raise DataError("column registry: expected columns numbered 0, 1, 2, ... in order")
         registry = cls(intercept=False)

@@ -22,18 +22,37 @@ from nearline.stream.joined import Joined, rows_by_partition
 
 _ROWS, _DEAD = "rows", "dead"
 _POSITION = Struct(">Q")
+_FORMAT_KEY, _FORMAT = b"format", b"2"
 
 
 @final
 class JoinedLog:
     """Labelled examples by partition, and the join that makes them; one process joins, any number read.
 
-    `folder` is made if it is not there.
+    `folder` is made if it is not there. Raises a `LogError` if it was made by another version and cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self._environment = Environment(folder, [_ROWS, _DEAD, *JOIN_TABLES], refusal=LogError)
-        self._tables = JoinTables(*(self._environment[name] for name in JOIN_TABLES))
+        self._tables = JoinTables.of(self._environment)
+        try:
+            self._agree_on_format(folder)
+        except BaseException:
+            self._environment.close()
+            raise
+
+    def _agree_on_format(self, folder: Path) -> None:
+        meta = self._tables.meta
+        with self._environment.read() as txn:
+            found = txn.get(_FORMAT_KEY, db=meta)
+            is_new = found is None and txn.get(b"progress", db=meta) is None
+        if is_new:
+            self._environment.write(lambda txn: txn.put(_FORMAT_KEY, _FORMAT, db=meta))
+        elif found != _FORMAT:
+            raise LogError(
+                f"{folder}: expected a joined log of format {int(_FORMAT)}, got {int(found or 1)}: it was made by "
+                "another version of nearline; join the log anew into an empty folder"
+            )
 
     def progress(self) -> Progress:
         """How far the join is, and where every event went."""
