@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "publish": "nearline.cli.publish:publish_command",
     "worker": "nearline.cli.worker:worker_command",
     "serve": "nearline.cli.serve:serve_command",
+    "dashboard": "nearline.cli.dashboard:dashboard_command",
     "demo": "nearline.cli.demo:demo_command",
     "log": "nearline.cli.log:log_app",
 }

@@ -189,6 +189,14 @@ def effect_matrix(
     return coo_array((value, (row, column)), shape=(rows, registry.version)).tocsr(), unknown
 
 
+def feature_labels(registry: ColumnRegistry) -> list[str]:
+    """The feature of each column, for people: its name, or "name = term"."""
+    table = registry.to_table()
+    names: list[str] = [str(name) for name in table.column("name").to_pylist()]
+    terms: list[str] = [str(term) for term in table.column("term").to_pylist()]
+    return [name if term == "" else f"{name} = {term}" for name, term in zip(names, terms, strict=True)]
+
+
 def _common_length(bags: Sequence[tuple[str, Bag]]) -> int:
     if not bags:
         raise DataError("an effect needs at least one bag; for an intercept alone give Bag.empty(rows)")

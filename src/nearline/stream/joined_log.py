@@ -8,9 +8,10 @@ from pathlib import Path
 from struct import Struct
 from typing import final
 
+from nearline.arrays import Ints
 from nearline.environment import Environment, Transaction
 from nearline.errors import LogError
-from nearline.events.blocks import append_in, head_in, read_in, trim_in
+from nearline.events.blocks import append_in, appended_in, head_in, read_in, trim_in
 from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
 from nearline.events.log import Batch
 from nearline.events.wire import decode_heads
@@ -82,6 +83,16 @@ class JoinedLog:
             end = head_in(txn, self._environment[_ROWS], partition).end
             return read_in(txn, self._environment[_ROWS], partition, min(after, end), limit)
 
+    def read_appended(self, after: int, limit: int, partition: int) -> tuple[Batch, Ints]:
+        """What `read` returns, and when each row was appended, int64, in milliseconds since 1970 (UTC)."""
+        with self._environment.read() as txn:
+            rows = self._environment[_ROWS]
+            after = min(after, head_in(txn, rows, partition).end)
+            return (
+                read_in(txn, rows, partition, after, limit),
+                appended_in(txn, rows, partition, after, limit),
+            )
+
     def begin(self, partition: int) -> int:
         """The position of the oldest row there is; one beyond the end where there is none."""
         with self._environment.read() as txn:
@@ -115,6 +126,16 @@ class JoinedLog:
             while found and len(letters) < limit:
                 letters.append(decode_dead_letter(cursor.value()))
                 found = cursor.next()
+        return letters
+
+    def newest_dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Up to `limit` dead letters of the join, the newest first."""
+        letters: list[DeadLetter] = []
+        with self._environment.read() as txn, txn.cursor(self._environment[_DEAD]) as cursor:
+            found = cursor.last()
+            while found and len(letters) < limit:
+                letters.append(decode_dead_letter(cursor.value()))
+                found = cursor.prev()
         return letters
 
     def close(self) -> None:
