@@ -7,6 +7,8 @@
     ├── DataError         the input data are wrong; the message names the file, column or row
     ├── LogError          the event log cannot be read or written; what is in it stays
     ├── ModelError        a saved model cannot be read, or does not fit what is asked of it
+    ├── RequestError      a request that cannot be answered; the message starts with the path of the field
+    ├── BusyError         too much is waiting: nothing was done, try again later
     ├── StaleWriteError   someone else has written these records since they were read; nothing was written
     └── MissingExtraError an optional dependency is absent; the message is the command that installs it
 
@@ -51,6 +53,23 @@ class StaleWriteError(NearlineError):
     def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.names = names
+
+
+@final
+class RequestError(NearlineError):
+    """A request that cannot be answered as it is.
+
+    `path` says where in the request, as in ``$.candidates[3].features.age``.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+@final
+class BusyError(NearlineError):
+    """Too much is waiting to be written; nothing was done, and nothing was lost."""
 
 
 @final

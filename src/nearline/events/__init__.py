@@ -15,6 +15,8 @@ from nearline.events.wire import (
     decode_head,
     encode_event,
     encode_events,
+    encode_head,
+    joined_maps,
 )
 
 __all__ = [
@@ -37,7 +39,9 @@ __all__ = [
     "encode_dead_letter",
     "encode_event",
     "encode_events",
+    "encode_head",
     "examples_from_records",
+    "joined_maps",
     "partition_of",
     "partitions_of",
     "read_event",

@@ -62,6 +62,30 @@ def encode_event(event: Event) -> bytes:
         raise DataError(f"event: {error}") from error
 
 
+def encode_head(head: ImpressionHead) -> bytes:
+    """Return the record of an impression whose features and contributions are bytes already: MessagePack."""
+    return FORMAT + _encoder.encode(head)
+
+
+def joined_maps(maps: Sequence[bytes]) -> bytes:
+    """Return one map of MessagePack with the entries of all; the same key must not be in two of them."""
+    count, entries = 0, []
+    for one in maps:
+        size, begin = _map_head(one)
+        count += size
+        entries.append(one[begin:])
+    head = bytes([0x80 | count]) if count < 16 else b"\xde" + count.to_bytes(2, "big")
+    return head + b"".join(entries)
+
+
+def _map_head(encoded: bytes) -> tuple[int, int]:
+    """How many entries a map of MessagePack has, and where they begin."""
+    if encoded[0] & 0xF0 == 0x80:
+        return encoded[0] & 0x0F, 1
+    assert encoded[0] == 0xDE  # noqa: S101 - a map of fewer than 65,536 entries
+    return int.from_bytes(encoded[1:3], "big"), 3
+
+
 def encode_events(events: Iterable[Event]) -> list[bytes]:
     """Return the record of each event."""
     return [encode_event(event) for event in events]

@@ -76,6 +76,7 @@ class EmbeddedStore:
         self._map_bytes = map_bytes
         self._catalogue = Environment(self._folder / "generations", [_CATALOGUE], refusal=ModelError)
         self._read: tuple[bytes, Generations] = (b"", Generations())
+        self._live: tuple[int, int | None] = (-1, None)
         self._shards: dict[tuple[int, int], LmdbShard] = {}
         self._opening = Lock()
         try:
@@ -105,9 +106,12 @@ class EmbeddedStore:
 
     def live(self) -> int | None:
         """Number of the generation that serves."""
-        with self._catalogue.read() as txn:
-            number: bytes | None = txn.get(_LIVE, db=self._catalogue[_CATALOGUE])
-        return None if number is None else int(number)
+        commit = self._catalogue.last_commit()  # before reading: what is read is of this commit or a later one
+        if (known := self._live)[0] != commit:
+            with self._catalogue.read() as txn:
+                number: bytes | None = txn.get(_LIVE, db=self._catalogue[_CATALOGUE])
+            known = self._live = (commit, None if number is None else int(number))
+        return known[1]
 
     def create(
         self,
@@ -227,6 +231,11 @@ class EmbeddedStore:
         if shard is None:
             return Changes(0, {} if since == 0 else None)
         return shard.changes(since)
+
+    def stamp(self, generation: int, partition: int) -> int:
+        """A number that is another one after each commit to the partition."""
+        shard = self._shards.get((generation, partition)) or self._existing(generation, partition)
+        return 0 if shard is None else shard.stamp()
 
     @contextmanager
     def writing(self, generation: int, partition: int) -> Iterator[Writing]:

@@ -146,6 +146,10 @@ class MemoryStore:
         """What was written after commit number `since`."""
         return self._shard(generation, partition).changes(since)
 
+    def stamp(self, generation: int, partition: int) -> int:
+        """A number that is another one after each commit to the partition."""
+        return self._shard(generation, partition).commit()
+
     @contextmanager
     def writing(self, generation: int, partition: int) -> Iterator[Writing]:
         """A transaction, committed where the block ends."""

@@ -144,6 +144,13 @@ class ModelStore(Protocol):
     def changes(self, generation: int, partition: int, since: int) -> Changes:
         """What was written after commit number `since`; 0 is before the first."""
 
+    def stamp(self, generation: int, partition: int) -> int:
+        """A number that is another one after each commit to the partition, in any process.
+
+        Cheap enough to ask at each request: what was read after the stamp was taken is what is there as long as it
+        does not change. `changes` says what did.
+        """
+
     def writing(self, generation: int, partition: int) -> AbstractContextManager[Writing]:
         """A transaction, committed where the block ends."""
 

@@ -41,6 +41,10 @@ class LmdbShard:
         self._environment = Environment(folder, _DATABASES, refusal=ModelError, map_bytes=map_bytes)
         self._history = history
 
+    def stamp(self) -> int:
+        """A number that is another one after each commit."""
+        return self._environment.last_commit()
+
     def commit(self) -> int:
         """How many commits there have been."""
         with self._environment.read() as txn:

@@ -1,0 +1,261 @@
+"""A request -> the candidates it asks about: their names, features and entities, within the limits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import msgspec
+import numpy as np
+
+from nearline.arrays import Floats, Ints
+from nearline.errors import RequestError
+from nearline.events.impression import as_written
+from nearline.serve.clock_index import NOBODY
+from nearline.serve.design import Featured, KeptRows, own_entries, shared_entries
+from nearline.serve.kept import KeptCandidates
+from nearline.serve.layout import Entries, Layout, canonical
+from nearline.serve.limits import Limits
+from nearline.serve.request import Candidate, Features, RankRequest, ScoreRequest
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class CandidateMatrix:
+    """Candidates whose features are in arrays, instead of a list of them.
+
+    Attributes
+    ----------
+    ids : of the C candidates.
+    features : bag to float64[C, m].
+    keys : bag to the names of its m features; a bag without has features "0", "1", ...
+    """
+
+    ids: Sequence[str]
+    features: Mapping[str, Floats]
+    keys: Mapping[str, Sequence[str]]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """The C candidates of a request.
+
+    Attributes
+    ----------
+    names : their ids.
+    featured : their features.
+    entities : kind to one name for all, or to one for each; `NOBODY` where there is none.
+    offset : float64[C], of the request and of each.
+    encode : a candidate's own features as MessagePack, bag to features.
+    """
+
+    names: Sequence[str]
+    featured: Featured
+    entities: Mapping[str, str | Sequence[str]]
+    offset: Floats
+    encode: Callable[[int], bytes]
+
+    def entities_of(self, place: int) -> dict[str, str]:
+        """Kind to name, of one candidate."""
+        named = {
+            kind: names if isinstance(names, str) else names[place] for kind, names in self.entities.items()
+        }
+        return {kind: name for kind, name in named.items() if name != NOBODY}
+
+
+def asked(
+    request: RankRequest | ScoreRequest,
+    matrix: CandidateMatrix | None,
+    kept: KeptCandidates,
+    rows: KeptRows,
+    layout: Layout,
+    item_kind: str | None,
+    limits: Limits,
+) -> Asked:
+    """Return what a request asks about.
+
+    Raises
+    ------
+    RequestError
+        With the path of the field: something is beyond the limits, not finite, given twice, or not kept.
+    """
+    _require_shared(request, limits)
+    if matrix is not None:
+        return _of_matrix(request, matrix, layout, item_kind, limits)
+    count = len(request.candidates)
+    _require_count(count, limits)
+    names = [one if isinstance(one, str) else one.id for one in request.candidates]
+    _require_names("$.candidates", names, limits)
+    slots, own = _split(request.candidates, kept)
+    _require_own(request, own, limits)
+    if slots is not None and not kept.bags.isdisjoint(request.features):
+        _require_apart(request, slots, kept)
+    places = list(own)
+    entries = own_entries(layout, [own[place].features for place in places], places, count)
+    _require_finite(entries, request)
+    featured = Featured(
+        count, shared_entries(layout, request.features), entries, None if slots is None else (rows, slots)
+    )
+    offset = np.full(count, float(request.offset))
+    for place, one in own.items():
+        offset[place] += one.offset
+
+    def encode(place: int) -> bytes:
+        return _encode(own[place].features) if place in own else kept.encoded(int(slots[place]))  # type: ignore[index]
+
+    return Asked(names, featured, _entities(request, names, slots, own, kept, item_kind), offset, encode)
+
+
+def _split(
+    candidates: Sequence[str | Candidate], kept: KeptCandidates
+) -> tuple[Ints | None, dict[int, Candidate]]:
+    """The slots of those asked for by id, -1 of the others; and the others, by place."""
+    own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
+    if len(own) == len(candidates):
+        return None, own
+    found = kept.slots(candidates) if not own else [kept.slot(c) if isinstance(c, str) else -1 for c in candidates]
+    if None in found:
+        place = found.index(None)
+        raise RequestError(
+            f"$.candidates[{place}]",
+            f"no features are kept of {candidates[place]!r}: put them, or give the candidate as an object",
+        )
+    return np.array(found, dtype=np.int64), own
+
+
+def _entities(
+    request: RankRequest | ScoreRequest,
+    names: Sequence[str],
+    slots: Ints | None,
+    own: Mapping[int, Candidate],
+    kept: KeptCandidates,
+    item_kind: str | None,
+) -> dict[str, str | Sequence[str]]:
+    entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: names}
+    entities |= request.entities
+    others: dict[str, list[str]] = {}
+    for place, one in own.items():
+        for kind, name in one.entities.items():
+            others.setdefault(kind, [NOBODY] * len(names))[place] = name
+    if slots is not None and kept.have_entities:
+        for place, slot in enumerate(slots.tolist()):
+            for kind, name in kept.at(slot).entities.items() if slot >= 0 else ():
+                others.setdefault(kind, [NOBODY] * len(names))[place] = name
+    for kind, of_each in others.items():
+        before = entities.get(kind, NOBODY)
+        each = [before] * len(names) if isinstance(before, str) else before
+        entities[kind] = [name or known for name, known in zip(of_each, each, strict=True)]
+    return entities
+
+
+def _of_matrix(
+    request: RankRequest | ScoreRequest,
+    matrix: CandidateMatrix,
+    layout: Layout,
+    item_kind: str | None,
+    limits: Limits,
+) -> Asked:
+    count = len(matrix.ids)
+    _require_count(count, limits)
+    _require_names("$.candidates", matrix.ids, limits)
+    own, keys_of = {}, {}
+    for bag, values in matrix.features.items():
+        if values.ndim != 2 or len(values) != count:
+            raise RequestError(f"$.features.{bag}", f"expected {count} rows, got shape {list(values.shape)}")
+        if bag in request.features:
+            raise RequestError(f"$.features.{bag}", "given for all candidates and for each of them")
+        keys = matrix.keys.get(bag)
+        names = [str(i) for i in range(values.shape[1])] if keys is None else list(keys)
+        if len(names) != values.shape[1]:
+            raise RequestError(f"$.features.{bag}", f"expected {len(names)} columns, got {values.shape[1]}")
+        if len(names) > limits.features:
+            raise RequestError(f"$.features.{bag}", f"expected at most {limits.features} features, got {len(names)}")
+        _require_names(f"$.features.{bag}", names, limits)
+        keys_of[bag] = None if keys is None else names
+        if bag in layout.bags:
+            own[bag] = Entries(layout.bags[bag].numbers(map(canonical, names)), values)
+        if not np.isfinite(values).all():
+            place, column = np.argwhere(~np.isfinite(values))[0].tolist()
+            raise RequestError(
+                f"$.features.{bag}[{place}][{column}]",
+                f"expected a finite number, got {as_written(float(values[place, column]))}",
+            )
+
+    def encode(place: int) -> bytes:
+        rows = {bag: values[place].tolist() for bag, values in matrix.features.items()}
+        return _encode(
+            {bag: row if (keys := keys_of[bag]) is None else dict(zip(keys, row, strict=True)) for bag, row in rows.items()}
+        )
+
+    entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
+    featured = Featured(count, shared_entries(layout, request.features), own)
+    return Asked(matrix.ids, featured, entities | request.entities, np.full(count, float(request.offset)), encode)
+
+
+def _require_count(count: int, limits: Limits) -> None:
+    if not 1 <= count <= limits.candidates:
+        raise RequestError("$.candidates", f"expected 1 to {limits.candidates} candidates, got {count}")
+
+
+def _require_shared(request: RankRequest | ScoreRequest, limits: Limits) -> None:
+    require_features("$.features", request.features, limits)
+    for kind, name in request.entities.items():
+        _require_names(f"$.entities.{kind}", [kind, name], limits)
+
+
+def _require_own(request: RankRequest | ScoreRequest, own: Mapping[int, Candidate], limits: Limits) -> None:
+    for place, one in own.items():
+        if one.features:
+            if not request.features.keys().isdisjoint(one.features):
+                _refuse_twice(request.features, one.features, f"$.candidates[{place}].features")
+            require_features(f"$.candidates[{place}].features", one.features, limits)
+        for kind, name in one.entities.items():
+            _require_names(f"$.candidates[{place}].entities.{kind}", [kind, name], limits)
+
+
+def _require_apart(request: RankRequest | ScoreRequest, slots: Ints, kept: KeptCandidates) -> None:
+    for place, slot in enumerate(slots.tolist()):
+        if slot >= 0 and not request.features.keys().isdisjoint(features := kept.at(slot).features):
+            _refuse_twice(request.features, features, f"$.candidates[{place}].features")
+
+
+def _refuse_twice(shared: Features, own: Features, path: str) -> None:
+    bag = next(bag for bag in own if bag in shared)
+    raise RequestError(f"{path}.{bag}", "a bag is given for all candidates or with each, not both")
+
+
+def require_features(path: str, features: Features, limits: Limits) -> None:
+    """Raise a `RequestError` if there are too many features, or a name is too long."""
+    if (count := sum(map(len, features.values()))) > limits.features:
+        raise RequestError(path, f"expected at most {limits.features} features, got {count}")
+    for bag, one in features.items():
+        _require_names(path, [bag], limits)
+        if isinstance(one, dict):
+            _require_names(f"{path}.{bag}", one, limits)
+
+
+def _require_names(path: str, names: Sequence[str] | Mapping[str, float], limits: Limits) -> None:
+    if not names or 4 * max(map(len, names)) <= limits.name_bytes:
+        return
+    for name in names:
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError as error:
+            raise RequestError(path, f"expected text that UTF-8 can write, got {name!r}") from error
+        if size > limits.name_bytes:
+            raise RequestError(path, f"expected names of at most {limits.name_bytes} bytes, got {size}: {name[:20]!r}...")
+
+
+def _require_finite(entries: Mapping[str, Entries], request: RankRequest | ScoreRequest) -> None:
+    """JSON has no number that is not finite; a request made in Python may."""
+    if all(np.isfinite(one.values).all() for one in entries.values()):
+        return
+    for place, one in enumerate(request.candidates):
+        for bag, features in one.features.items() if isinstance(one, Candidate) else ():
+            pairs = features.items() if isinstance(features, dict) else enumerate(features)
+            for key, value in pairs:
+                if not np.isfinite(value):
+                    path = f"$.candidates[{place}].features.{bag}.{key}"
+                    raise RequestError(path, f"expected a finite number, got {as_written(value)}")

@@ -1,0 +1,115 @@
+"""One generation as it serves: model, numbered features, beliefs, rows of kept candidates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, final
+
+import numpy as np
+
+from nearline.arrays import Floats, Ints
+from nearline.bandit import Candidates, EffectTerm
+from nearline.model.game import GameModel
+from nearline.posterior.blocks import FeatureRows, group_rows
+from nearline.posterior.forgetting import Forgetting
+from nearline.serve.asked import Asked
+from nearline.serve.beliefs import Expired, GenerationBeliefs
+from nearline.serve.design import effect_features, fixed_scores
+from nearline.serve.kept import KeptRowsOf
+from nearline.serve.layout import Layout
+from nearline.store.seam import ModelStore
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Believed:
+    """What is believed of the C candidates of a request.
+
+    Attributes
+    ----------
+    candidates : their scores, as policies take them.
+    fixed : float64[C], what the fixed effect says.
+    versions : kind of entity to the version of its record, one for all or int64[C].
+    partial : effects for which not every entity was looked up before the deadline.
+    """
+
+    candidates: Candidates
+    fixed: Floats
+    versions: Mapping[str, int | Ints]
+    partial: tuple[str, ...]
+
+
+@final
+class ServingGeneration:
+    """Everything that scoring needs of a generation; beliefs are read as they are asked for."""
+
+    def __init__(
+        self,
+        number: int,
+        store: ModelStore,
+        forgetting: Mapping[str, Forgetting],
+        entities: int,
+    ) -> None:
+        self.number = number
+        self.model: GameModel = store.model(number)
+        self.layout = Layout(self.model)
+        self.beliefs = GenerationBeliefs(self.model, store, number, forgetting, entities)
+        self.rows = KeptRowsOf(self.layout)
+
+    def believed(self, asked: Asked, now_ms: int, expired: Expired) -> Believed:
+        """What is believed now of the candidates."""
+        self.beliefs.refresh()
+        count = len(asked.names)
+        fixed = fixed_scores(self.layout, asked.featured)
+        groups: dict[str, tuple[list[str], Ints | None]] = {}
+        terms, partial = [], []
+        versions: dict[str, int | Ints] = {}
+        for number, of_effect in enumerate(self.beliefs.effects):
+            effect = of_effect.effect
+            if effect.kind not in groups:
+                groups[effect.kind] = _grouped(asked.entities.get(effect.kind, ""))
+            names, group = groups[effect.kind]
+            rows = _rows(effect_features(self.layout, number, asked.featured), group, len(names), count)
+            found = of_effect.find(names, rows, now_ms, expired)
+            terms.append(EffectTerm(effect.name, rows, found.beliefs, found.keys))
+            if found.missing:
+                partial.append(effect.name)
+            if effect.kind in asked.entities:
+                version = int(found.version[0]) if len(names) == 1 else _spread(found.version, group)
+                known = versions.get(effect.kind, 0)
+                versions[effect.kind] = _later(version, known)
+        return Believed(Candidates(fixed + asked.offset, tuple(terms)), fixed, versions, tuple(partial))
+
+
+def _grouped(names: str | Sequence[str]) -> tuple[list[str], Ints | None]:
+    """The entities without repetition, and which one each candidate has; None where they are one for each, or one."""
+    if isinstance(names, str):
+        return [names], None
+    place = dict(zip(names, repeat(0)))
+    if len(place) == len(names):
+        return list(names), None
+    for number, name in enumerate(place):
+        place[name] = number
+    return list(place), np.array([place[name] for name in names], dtype=np.int64)
+
+
+def _rows(features: Any, group: Ints | None, entities: int, count: int) -> FeatureRows:
+    if group is not None:
+        return group_rows(features, group, entities)
+    if entities == 1:
+        return group_rows(features)
+    if isinstance(features, np.ndarray):
+        start = np.arange(count + 1, dtype=np.int64)
+        return FeatureRows(count, features.shape[1], start, dense=features)
+    return group_rows(features, np.arange(count), entities)
+
+
+def _spread(version: Ints, group: Ints | None) -> Ints:
+    return version if group is None else version[group]
+
+
+def _later(version: int | Ints, known: int | Ints) -> int | Ints:
+    """Of several effects of one kind the latest version."""
+    if isinstance(version, int) and isinstance(known, int):
+        return max(version, known)
+    return np.maximum(version, known)
