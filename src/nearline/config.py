@@ -20,6 +20,7 @@ from nearline.errors import ConfigError
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.freshness import LEVELS
 from nearline.evaluate.spans import Span
+from nearline.serve.limits import Limits
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 Names: TypeAlias = tuple[str, ...]
@@ -229,6 +230,49 @@ class StreamConfig(_Section):
 
 
 @final
+class PolicyConfig(_Section):
+    """How what is shown is chosen where a request does not say; each policy has one parameter at most."""
+
+    name: Literal["greedy", "epsilon-greedy", "ucb", "thompson"] = "greedy"
+    epsilon: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    width: Annotated[float, Field(ge=0.0)] | None = None
+    draws: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+@final
+class LimitsConfig(_Section):
+    """How large a request may be."""
+
+    body_bytes: Annotated[int, Field(ge=1)] = Limits().body_bytes
+    candidates: Annotated[int, Field(ge=1)] = Limits().candidates
+    features: Annotated[int, Field(ge=1)] = Limits().features
+    name_bytes: Annotated[int, Field(ge=1, le=256)] = Limits().name_bytes
+    items: Annotated[int, Field(ge=1)] = Limits().items
+
+
+@final
+class ServeConfig(_Section):
+    """How a deployment answers requests. Files are looked up beside the configuration."""
+
+    name: str | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    item: str | None = "item"
+    policy: PolicyConfig = Field(default_factory=PolicyConfig)
+    k: Annotated[int, Field(ge=1)] = 10
+    deadline: DurationOrNone = "none"
+    entities: Annotated[int, Field(ge=1)] = 100_000
+    waiting: Annotated[int, Field(ge=1)] = 100_000
+    learn: Literal["worker", "inline"] = "worker"
+    logs: Literal["text", "json"] = "text"
+    token_file: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    drain: Duration = "10s"
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+
+
+@final
 class Config(_Section):
     """A whole training configuration."""
 
@@ -241,6 +285,7 @@ class Config(_Section):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     replay: ReplayConfig = Field(default_factory=ReplayConfig)
     stream: StreamConfig = Field(default_factory=StreamConfig)
+    serve: ServeConfig = Field(default_factory=ServeConfig)
 
 
 def read_config(path: Path) -> Config:
@@ -305,6 +350,10 @@ def _suggestion(location: tuple[str | int, ...]) -> str:
             section = ReferenceConfig
         case ("stream", "minibatch"):
             section = MiniBatchConfig
+        case ("serve", "policy"):
+            section = PolicyConfig
+        case ("serve", "limits"):
+            section = LimitsConfig
         case (name,):
             section = Config.model_fields[str(name)].annotation
         case _:

@@ -15,7 +15,7 @@ from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSetti
 from nearline.batch.tables import TableMapping, examples_from_table
 from nearline.clock import duration_ms
 from nearline.config import Config, DataConfig, StreamConfig
-from nearline.errors import ConfigError, DataError, ModelError
+from nearline.errors import ConfigError, DataError, ModelError, RequestError
 from nearline.evaluate.freshness import ReplaySettings
 from nearline.evaluate.from_log import labelled_from_log
 from nearline.evaluate.online import OnlineSettings
@@ -26,6 +26,11 @@ from nearline.events.partition import partitions_of
 from nearline.model.examples import Examples, usable_rows
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
+from nearline.serve.choose import policy_of
+from nearline.serve.limits import Limits
+from nearline.serve.request import PolicyChoice
+from nearline.serve.scorer import ScorerSettings
+from nearline.serve.settings import ServerSettings
 from nearline.store.embedded import EmbeddedStore, is_store
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
@@ -287,6 +292,59 @@ def join_settings(stream: StreamConfig) -> JoinSettings:
         # Mini-batches come of age in partitions without traffic too.
         tick_ms=optional_ms(stream.minibatch.age, "stream.minibatch.age"),
     )
+
+
+def scorer_settings(config: Config, path: Path) -> ScorerSettings:
+    """How the model of the configuration file `path` serves."""
+    serve = config.serve
+    if serve.item is not None and serve.item not in {e.entity for e in config.random_effects.values()}:
+        if "item" in serve.model_fields_set:
+            raise ConfigError(f"serve.item: no random effect is of entities of kind {serve.item!r}")
+        serve = serve.model_copy(update={"item": None})
+    policy = {name: value for name, value in serve.policy.model_dump().items() if value is not None}
+    try:
+        policy_of(choice := PolicyChoice(**policy), "serve.policy")
+    except RequestError as error:
+        raise ConfigError(str(error)) from error
+    return ScorerSettings(
+        name=serve.name or path.stem,
+        item_kind=serve.item,
+        policy=choice,
+        k=serve.k,
+        deadline_ms=optional_ms(serve.deadline, "serve.deadline"),
+        entities=serve.entities,
+        limits=Limits(**serve.limits.model_dump()),
+        forgetting=_forgetting(config),
+    )
+
+
+def server_settings(config: Config, path: Path) -> ServerSettings:
+    """Where and how a process answers that serves the configuration file `path` first."""
+    serve = config.serve
+    if (serve.certificate is None) != (serve.key is None):
+        raise ConfigError("serve: expected certificate and key, or neither")
+    beside = {
+        name: path.parent / file
+        for name in ("certificate", "key")
+        if (file := getattr(serve, name)) is not None
+    }
+    return ServerSettings(
+        host=serve.host,
+        port=serve.port,
+        token=None if serve.token_file is None else _token(path.parent / serve.token_file),
+        drain_s=duration_ms(serve.drain) // 1_000,
+        **beside,
+    )
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"serve.token_file: {path} cannot be read: {error.strerror}") from error
+    if not token:
+        raise ConfigError(f"serve.token_file: {path} is empty")
+    return token
 
 
 def optional_ms(duration: str, path: str) -> int | None:

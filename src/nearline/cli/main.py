@@ -19,6 +19,7 @@ from nearline.cli.log import log_app
 from nearline.cli.publish import publish_command
 from nearline.cli.replay import replay_command
 from nearline.cli.score import score_command
+from nearline.cli.serve import serve_command
 from nearline.cli.train import refit_command, train_command
 from nearline.cli.worker import worker_command
 from nearline.errors import ConfigError, NearlineError
@@ -41,6 +42,7 @@ app.command("inspect")(inspect_command)
 app.add_typer(generations_app, name="generations")
 app.command("publish")(publish_command)
 app.command("worker")(worker_command)
+app.command("serve")(serve_command)
 app.command("demo")(demo_command)
 app.add_typer(log_app, name="log")
 

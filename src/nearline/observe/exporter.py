@@ -6,7 +6,12 @@ from itertools import groupby
 from typing import TypeAlias, final
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from nearline.errors import ConfigError
@@ -15,7 +20,7 @@ from nearline.observe.metrics import Metric, Sample
 Measure: TypeAlias = Callable[[], Sequence[Sample]]
 """What is measured now; those of one metric side by side. It is called from another thread."""
 
-_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | SummaryMetricFamily
+_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | SummaryMetricFamily | HistogramMetricFamily
 
 
 @final
@@ -58,6 +63,11 @@ def _family(metric: Metric, samples: list[Sample]) -> _Family:
             summary = SummaryMetricFamily(metric.name, metric.meaning)
             summary.add_metric([], samples[0].count, samples[0].value)
             return summary
+        case "histogram":
+            histogram = HistogramMetricFamily(metric.name, metric.meaning)
+            bounds = [*map(str, metric.buckets), "+Inf"]
+            histogram.add_metric([], list(zip(bounds, samples[0].up_to, strict=True)), samples[0].value)
+            return histogram
         case "counter":
             family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(
                 metric.name, metric.meaning, labels=labels

@@ -7,8 +7,9 @@ the name of an entity. `docs/monitoring.md` shows this list, and a test compares
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, final
 
-Kind: TypeAlias = Literal["counter", "gauge", "summary"]
-"""A counter only grows, a gauge goes up and down, a summary counts things and adds up what each took."""
+Kind: TypeAlias = Literal["counter", "gauge", "summary", "histogram"]
+"""A counter only grows, a gauge goes up and down, a summary counts things and adds up what each took; a histogram also
+counts those up to each of its bounds."""
 
 
 @final
@@ -18,10 +19,11 @@ class Metric:
 
     Attributes
     ----------
-    name : as Prometheus has it; a summary's is followed by ``_count`` and ``_sum``.
+    name : as Prometheus has it; a summary's is followed by ``_count`` and ``_sum``, a histogram's also by ``_bucket``.
     unit : what its numbers count.
     meaning, when_it_moves : one sentence each.
     label : what its series differ by, and `values` which ones there are; none where there is one series.
+    buckets : upper bounds of a histogram, ascending; the last, infinity, is left out.
     """
 
     name: str
@@ -31,10 +33,12 @@ class Metric:
     when_it_moves: str
     label: str | None = None
     values: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.name.endswith("_total") == (self.kind == "counter")  # noqa: S101 - our own list
         assert (self.label is None) == (not self.values)  # noqa: S101 - our own list
+        assert (self.kind == "histogram") == bool(self.buckets)  # noqa: S101 - our own list
 
 
 EVENTS: Final = Metric(
@@ -116,6 +120,62 @@ GENERATION: Final = Metric(
     "It changes when somebody switches or rolls back; all workers follow within a turn.",
 )
 
+REQUESTS: Final = Metric(
+    "nearline_requests_total",
+    "counter",
+    "requests",
+    "Requests to rank, score and the like by what became of them.",
+    "`refused` grows: the replies say which field is wrong. `busy` grows: the disk does not keep up. `failed` grows: "
+    "look at the server's log.",
+    "result",
+    ("answered", "refused", "busy", "failed"),
+)
+REQUEST_SECONDS: Final = Metric(
+    "nearline_request_seconds",
+    "histogram",
+    "seconds",
+    "Requests, from their first byte to the reply: reading, scoring, and waiting for the disk.",
+    "It grows with the load: compare it with `nearline_log_append_seconds`, which is the disk's part.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+)
+LOG_WAITING: Final = Metric(
+    "nearline_log_waiting",
+    "gauge",
+    "events",
+    "Impressions and feedback that are not on disk yet; their requests wait.",
+    "Near `serve.waiting` requests are refused: the disk is slow, or full.",
+)
+LOG_APPEND: Final = Metric(
+    "nearline_log_append_seconds",
+    "summary",
+    "seconds",
+    "Appends to the event log, each of all events that waited, and the time they took.",
+    "The mean is how long the disk takes to make something durable, some milliseconds.",
+)
+LOG_EVENTS: Final = Metric(
+    "nearline_log_events_total",
+    "counter",
+    "events",
+    "Impressions and feedback that this process has logged.",
+    "By `nearline_log_append_seconds_count` it is how many share an append.",
+)
+BELIEFS: Final = Metric(
+    "nearline_beliefs_total",
+    "counter",
+    "entities",
+    "Entities whose beliefs were asked for: `kept` in memory, or `read` from the store.",
+    "The share of `read` grows: raise `serve.entities`; or the worker learns more entities a second than before.",
+    "found",
+    ("kept", "read"),
+)
+KEPT_CANDIDATES: Final = Metric(
+    "nearline_kept_candidates",
+    "gauge",
+    "candidates",
+    "Candidates whose features the server keeps.",
+    "It is what was put less what was deleted.",
+)
+
 METRICS: Final = (
     EVENTS,
     EVENTS_WAITING,
@@ -127,18 +187,29 @@ METRICS: Final = (
     FRESHNESS,
     TURN,
     GENERATION,
+    REQUESTS,
+    REQUEST_SECONDS,
+    LOG_WAITING,
+    LOG_APPEND,
+    LOG_EVENTS,
+    BELIEFS,
+    KEPT_CANDIDATES,
 )
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One number of a metric, of one value of its label if it has one; of a summary the sum, and how many."""
+    """One number of a metric, of one value of its label if it has one; of a summary the sum, and how many.
+
+    `up_to` : of a histogram how many are at most each bound, and last how many there are.
+    """
 
     metric: Metric
     value: float
     label_value: str | None = None
     count: int = 0
+    up_to: tuple[int, ...] = ()
 
 
 def table() -> str:

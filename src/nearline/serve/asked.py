@@ -13,7 +13,7 @@ from nearline.events.impression import as_written
 from nearline.serve.clock_index import NOBODY
 from nearline.serve.design import Featured, KeptRows, own_entries, shared_entries
 from nearline.serve.kept import KeptCandidates
-from nearline.serve.layout import Entries, Layout, canonical
+from nearline.serve.layout import Entries, FeaturesOfBag, Layout, canonical, list_keys
 from nearline.serve.limits import Limits
 from nearline.serve.request import Candidate, Features, RankRequest, ScoreRequest
 
@@ -48,14 +48,14 @@ class Asked:
     featured : their features.
     entities : kind to one name for all, or to one for each; `NOBODY` where there is none.
     offset : float64[C], of the request and of each.
-    encode : a candidate's own features as MessagePack, bag to features.
+    encode : bag to a candidate's own features as MessagePack.
     """
 
     names: Sequence[str]
     featured: Featured
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
-    encode: Callable[[int], bytes]
+    encode: Callable[[int], Mapping[str, bytes]]
 
     def entities_of(self, place: int) -> dict[str, str]:
         """Kind to name, of one candidate."""
@@ -90,7 +90,7 @@ def asked(
     _require_names("$.candidates", names, limits)
     slots, own = _split(request.candidates, kept)
     _require_own(request, own, limits)
-    if slots is not None and not kept.bags.isdisjoint(request.features):
+    if slots is not None and _overlaps(request.features, kept.keys):
         _require_apart(request, slots, kept)
     places = list(own)
     entries = own_entries(layout, [own[place].features for place in places], places, count)
@@ -102,8 +102,10 @@ def asked(
     for place, one in own.items():
         offset[place] += one.offset
 
-    def encode(place: int) -> bytes:
-        return _encode(own[place].features) if place in own else kept.encoded(int(slots[place]))  # type: ignore[index]
+    def encode(place: int) -> Mapping[str, bytes]:
+        if slots is not None and slots[place] >= 0:
+            return kept.encoded(int(slots[place]))
+        return {bag: _encode(one) for bag, one in own[place].features.items()}
 
     return Asked(names, featured, _entities(request, names, slots, own, kept, item_kind), offset, encode)
 
@@ -115,7 +117,11 @@ def _split(
     own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
     if len(own) == len(candidates):
         return None, own
-    found = kept.slots(candidates) if not own else [kept.slot(c) if isinstance(c, str) else -1 for c in candidates]
+    found = (
+        kept.slots(candidates)
+        if not own
+        else [kept.slot(c) if isinstance(c, str) else -1 for c in candidates]
+    )
     if None in found:
         place = found.index(None)
         raise RequestError(
@@ -164,15 +170,18 @@ def _of_matrix(
     for bag, values in matrix.features.items():
         if values.ndim != 2 or len(values) != count:
             raise RequestError(f"$.features.{bag}", f"expected {count} rows, got shape {list(values.shape)}")
-        if bag in request.features:
-            raise RequestError(f"$.features.{bag}", "given for all candidates and for each of them")
         keys = matrix.keys.get(bag)
-        names = [str(i) for i in range(values.shape[1])] if keys is None else list(keys)
+        names = list_keys([0.0] * values.shape[1]) if keys is None else list(keys)
         if len(names) != values.shape[1]:
             raise RequestError(f"$.features.{bag}", f"expected {len(names)} columns, got {values.shape[1]}")
         if len(names) > limits.features:
-            raise RequestError(f"$.features.{bag}", f"expected at most {limits.features} features, got {len(names)}")
+            raise RequestError(
+                f"$.features.{bag}", f"expected at most {limits.features} features, got {len(names)}"
+            )
         _require_names(f"$.features.{bag}", names, limits)
+        _require_once(
+            f"$.features.{bag}", request.features.get(bag, {}), dict.fromkeys(names, 0.0) if keys else names
+        )
         keys_of[bag] = None if keys is None else names
         if bag in layout.bags:
             own[bag] = Entries(layout.bags[bag].numbers(map(canonical, names)), values)
@@ -183,15 +192,18 @@ def _of_matrix(
                 f"expected a finite number, got {as_written(float(values[place, column]))}",
             )
 
-    def encode(place: int) -> bytes:
-        rows = {bag: values[place].tolist() for bag, values in matrix.features.items()}
-        return _encode(
-            {bag: row if (keys := keys_of[bag]) is None else dict(zip(keys, row, strict=True)) for bag, row in rows.items()}
-        )
+    def encode(place: int) -> Mapping[str, bytes]:
+        encoded = {}
+        for bag, values in matrix.features.items():
+            row, keys = values[place].tolist(), keys_of[bag]
+            encoded[bag] = _encode(row if keys is None else dict(zip(keys, row, strict=True)))
+        return encoded
 
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)
-    return Asked(matrix.ids, featured, entities | request.entities, np.full(count, float(request.offset)), encode)
+    return Asked(
+        matrix.ids, featured, entities | request.entities, np.full(count, float(request.offset)), encode
+    )
 
 
 def _require_count(count: int, limits: Limits) -> None:
@@ -208,22 +220,34 @@ def _require_shared(request: RankRequest | ScoreRequest, limits: Limits) -> None
 def _require_own(request: RankRequest | ScoreRequest, own: Mapping[int, Candidate], limits: Limits) -> None:
     for place, one in own.items():
         if one.features:
-            if not request.features.keys().isdisjoint(one.features):
-                _refuse_twice(request.features, one.features, f"$.candidates[{place}].features")
-            require_features(f"$.candidates[{place}].features", one.features, limits)
+            path = f"$.candidates[{place}].features"
+            for bag in one.features.keys() & request.features.keys():
+                _require_once(f"{path}.{bag}", request.features[bag], one.features[bag])
+            require_features(path, one.features, limits)
         for kind, name in one.entities.items():
             _require_names(f"$.candidates[{place}].entities.{kind}", [kind, name], limits)
 
 
+def _overlaps(features: Features, keys: Mapping[str, set[str]]) -> bool:
+    return any(bag in keys and not keys[bag].isdisjoint(list_keys(one)) for bag, one in features.items())
+
+
 def _require_apart(request: RankRequest | ScoreRequest, slots: Ints, kept: KeptCandidates) -> None:
     for place, slot in enumerate(slots.tolist()):
-        if slot >= 0 and not request.features.keys().isdisjoint(features := kept.at(slot).features):
-            _refuse_twice(request.features, features, f"$.candidates[{place}].features")
+        features = kept.at(slot).features if slot >= 0 else {}
+        for bag in features.keys() & request.features.keys():
+            _require_once(f"$.candidates[{place}].features.{bag}", request.features[bag], features[bag])
 
 
-def _refuse_twice(shared: Features, own: Features, path: str) -> None:
-    bag = next(bag for bag in own if bag in shared)
-    raise RequestError(f"{path}.{bag}", "a bag is given for all candidates or with each, not both")
+def _require_once(path: str, shared: FeaturesOfBag, own: FeaturesOfBag) -> None:
+    """Raise a `RequestError` if a feature of a bag is given for all candidates and with one of them."""
+    if isinstance(shared, dict) and isinstance(own, dict):
+        if shared.keys().isdisjoint(own):
+            return
+        key = next(key for key in own if key in shared)
+        raise RequestError(f"{path}.{key}", "given for all candidates and with this one: give it once")
+    if shared and own:
+        raise RequestError(path, "a list of features is given for all candidates or with each, not both")
 
 
 def require_features(path: str, features: Features, limits: Limits) -> None:
@@ -245,7 +269,9 @@ def _require_names(path: str, names: Sequence[str] | Mapping[str, float], limits
         except UnicodeEncodeError as error:
             raise RequestError(path, f"expected text that UTF-8 can write, got {name!r}") from error
         if size > limits.name_bytes:
-            raise RequestError(path, f"expected names of at most {limits.name_bytes} bytes, got {size}: {name[:20]!r}...")
+            raise RequestError(
+                path, f"expected names of at most {limits.name_bytes} bytes, got {size}: {name[:20]!r}..."
+            )
 
 
 def _require_finite(entries: Mapping[str, Entries], request: RankRequest | ScoreRequest) -> None:

@@ -75,4 +75,6 @@ class RaggedTable:
         column = np.concatenate([np.zeros(0, np.int32), *(piece[0] for piece in pieces)])
         mean = np.concatenate([np.zeros(0), *(piece[1] for piece in pieces)])
         precision = np.concatenate([np.zeros(0), *(piece[2] for piece in pieces)])
-        return Blocks(start, mean, precision, column, packed_starts(start) if self._full else None, self._full)
+        return Blocks(
+            start, mean, precision, column, packed_starts(start) if self._full else None, self._full
+        )

@@ -75,7 +75,9 @@ class EffectBeliefs:
         capacity = min(entities, _BYTES // (8 * width)) if self._is_whole else entities
         self._index = ClockIndex(max(capacity, _FEWEST) + 1)
         self._table: BeliefTable = (
-            WholeTable(self._columns, full=effect.is_full) if self._is_whole else RaggedTable(full=effect.is_full)
+            WholeTable(self._columns, full=effect.is_full)
+            if self._is_whole
+            else RaggedTable(full=effect.is_full)
         )
         self._version = np.zeros(1, dtype=np.int64)
         self._until_ms = np.full(1, _FOREVER)

@@ -7,7 +7,6 @@ import numpy as np
 
 from nearline.arrays import Ints
 
-
 NOBODY: Final = ""
 """The name of an entity that was not given."""
 

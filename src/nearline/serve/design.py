@@ -11,7 +11,7 @@ from nearline.arrays import Csr, Floats, Ints
 from nearline.serve.layout import Entries, Layout, entries_of
 from nearline.serve.request import Features
 
-EffectFeatures: TypeAlias = Floats | Csr
+EffectFeatures: TypeAlias = "Floats | Csr"
 """Rows of one effect, float64[C, columns] or sparse; column 0 is the intercept."""
 
 
@@ -49,7 +49,9 @@ class Featured:
 
 def shared_entries(layout: Layout, features: Features) -> dict[str, Entries]:
     """The entries of features that all candidates share; bags the model does not know are left out."""
-    return {bag: entries_of(layout.bags[bag], [one], None) for bag, one in features.items() if bag in layout.bags}
+    return {
+        bag: entries_of(layout.bags[bag], [one], None) for bag, one in features.items() if bag in layout.bags
+    }
 
 
 def own_entries(
@@ -64,9 +66,9 @@ def own_entries(
                 found[0].append(one)
                 found[1].append(place)
     entries = {}
-    for bag, (found, at) in by_bag.items():
+    for bag, (some, at) in by_bag.items():
         rows = None if len(at) == count else np.array(at, np.int64)
-        entries[bag] = entries_of(layout.bags[bag], found, rows)
+        entries[bag] = entries_of(layout.bags[bag], some, rows)
     return entries
 
 
@@ -114,7 +116,7 @@ def _dense(layout: Layout, effect: int, featured: Featured) -> Floats:
         known = column >= 0
         if not known.any():
             continue
-        if entries.row is None and _rises_once(column[known]):
+        if entries.row is None and _is_distinct(column[known]):
             features[:, column[known]] += entries.values if known.all() else entries.values[:, known]
         else:
             row, column, values = _as_entries(entries, column, featured.count)
@@ -174,6 +176,6 @@ def _kept_places(slots: Ints) -> Ints:
     return np.flatnonzero(slots >= 0)
 
 
-def _rises_once(column: Sequence[int] | Ints) -> bool:
+def _is_distinct(column: Ints) -> bool:
     """Whether no column is there twice."""
     return len(np.unique(column)) == len(column)

@@ -52,7 +52,10 @@ def _resolved(content: Any, path: str, maps: Mapping[str, Sequence[Any]]) -> str
         if step[1] is not None:
             value = value[int(step[1])] if isinstance(value, list) else None
         else:
-            value, types = value.get(step[2]) if isinstance(value, dict) else None, iter(maps.get(step[2], ()))
+            value, types = (
+                value.get(step[2]) if isinstance(value, dict) else None,
+                iter(maps.get(step[2], ())),
+            )
         resolved += step[0]
     return resolved
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, final
 
 import numpy as np
@@ -55,6 +54,7 @@ class ServingGeneration:
         self.layout = Layout(self.model)
         self.beliefs = GenerationBeliefs(self.model, store, number, forgetting, entities)
         self.rows = KeptRowsOf(self.layout)
+        self.puts = 0  # as of which change to what is kept the rows are
 
     def believed(self, asked: Asked, now_ms: int, expired: Expired) -> Believed:
         """What is believed now of the candidates."""
@@ -85,11 +85,10 @@ def _grouped(names: str | Sequence[str]) -> tuple[list[str], Ints | None]:
     """The entities without repetition, and which one each candidate has; None where they are one for each, or one."""
     if isinstance(names, str):
         return [names], None
-    place = dict(zip(names, repeat(0)))
-    if len(place) == len(names):
+    distinct = dict.fromkeys(names)
+    if len(distinct) == len(names):
         return list(names), None
-    for number, name in enumerate(place):
-        place[name] = number
+    place = {name: number for number, name in enumerate(distinct)}
     return list(place), np.array([place[name] for name in names], dtype=np.int64)
 
 

@@ -13,7 +13,7 @@ from nearline.errors import BusyError, LogError
 from nearline.events.log import EventLog
 
 Done: TypeAlias = Callable[[LogError | None], None]
-"""Called once from another thread: with None when the records are on disk, with the error if they are not in the log."""
+"""Called once, from another thread: with None when the records are on disk, with the error if they are not there."""
 
 _AT_ONCE: Final = 10_000
 """Records of one append."""
@@ -51,7 +51,9 @@ class GroupCommit:
         if self._closing:
             raise BusyError("the event log is being closed")
         if self._records + records > self._most:
-            raise BusyError(f"{self._records} events wait to be written, the most there may be is {self._most}")
+            raise BusyError(
+                f"{self._records} events wait to be written, the most there may be is {self._most}"
+            )
 
     def submit(self, records: Sequence[bytes], done: Done) -> None:
         """Append these, and call `done` when they are on disk.

@@ -1,15 +1,15 @@
 """Candidates whose features the server keeps: in a folder, and as rows ready for each generation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import msgspec
 import numpy as np
 
 from nearline.arrays import Csr, Floats, Ints
 from nearline.serve.design import Featured, effect_features, fixed_scores, own_entries
-from nearline.serve.layout import Layout
+from nearline.serve.layout import Layout, list_keys
 from nearline.serve.request import KeptFeatures
 from nearline.store.environment import Environment
 
@@ -48,7 +48,11 @@ class KeptRowsOf:
         none = (np.zeros(0, np.int64), np.zeros(0))
         found = [self._sparse[effect].get(slot, none) for slot in slots.tolist()]
         place = np.repeat(np.arange(len(found)), [len(columns) for columns, _ in found])
-        return place, np.concatenate([none[0], *(f[0] for f in found)]), np.concatenate([none[1], *(f[1] for f in found)])
+        return (
+            place,
+            np.concatenate([none[0], *(f[0] for f in found)]),
+            np.concatenate([none[1], *(f[1] for f in found)]),
+        )
 
     def _put(self, slots: Ints, features: Sequence[dict[str, dict[str, float] | list[float]]]) -> None:
         layout, count = self._layout, len(slots)
@@ -88,10 +92,10 @@ class KeptCandidates:
     def __init__(self, folder: Path | None = None) -> None:
         self._slot: dict[str, int] = {}
         self._kept: list[KeptFeatures | None] = []
-        self._encoded: list[bytes] = []
+        self._encoded: list[dict[str, bytes]] = []
         self._free: list[int] = []
         self._have_entities = False
-        self.bags: set[str] = set()  # that any candidate ever had
+        self.keys: dict[str, set[str]] = {}  # by bag those of all features that any candidate ever had
         self.puts = 0  # how often what is kept has changed
         self._rows: KeptRowsOf | None = None
         self._environment = None if folder is None else Environment(folder, [_DATABASE])
@@ -113,9 +117,10 @@ class KeptCandidates:
         """Where a candidate is, until it is deleted."""
         return self._slot.get(name)
 
-    def slots(self, names: Iterable[str]) -> list[int | None]:
+    def slots(self, names: Iterable[object]) -> list[int | None]:
         """Where each candidate is; None of one that is not kept."""
-        return list(map(self._slot.get, names))
+        get: Callable[[Any], int | None] = self._slot.get
+        return list(map(get, names))
 
     def at(self, slot: int) -> KeptFeatures:
         """What is kept there."""
@@ -123,16 +128,16 @@ class KeptCandidates:
         assert kept is not None  # noqa: S101 - a slot that was found
         return kept
 
-    def encoded(self, slot: int) -> bytes:
-        """Its features as MessagePack: bag to features."""
+    def encoded(self, slot: int) -> Mapping[str, bytes]:
+        """Bag to its features as MessagePack."""
         return self._encoded[slot]
 
     def put(self, candidates: Mapping[str, KeptFeatures]) -> None:
         """Keep these, instead of what was kept under their ids."""
         if self._environment is not None:
-            values = {_key(name): msgspec.msgpack.encode(one) for name, one in candidates.items()}
+            values = [(_key(name), msgspec.msgpack.encode(one)) for name, one in candidates.items()]
             database = self._environment[_DATABASE]
-            self._environment.write(lambda txn: [txn.put(key, value, db=database) for key, value in values.items()])
+            self._environment.write(lambda txn: txn.cursor(database).putmulti(values))
         self._remember(candidates)
 
     def delete(self, name: str) -> bool:
@@ -153,7 +158,8 @@ class KeptCandidates:
             return
         with self._environment.read() as txn:
             found = {
-                key.decode(): _decoder.decode(value) for key, value in txn.cursor(self._environment[_DATABASE])
+                key.decode(): _decoder.decode(value)
+                for key, value in txn.cursor(self._environment[_DATABASE])
             }
         for name in set(self._slot) - set(found):
             self._free.append(slot := self._slot.pop(name))
@@ -184,11 +190,12 @@ class KeptCandidates:
                 slot = self._slot[name] = self._free.pop() if self._free else len(self._kept)
             if slot == len(self._kept):
                 self._kept.append(None)
-                self._encoded.append(b"")
+                self._encoded.append({})
             self._kept[slot] = kept
-            self._encoded[slot] = msgspec.msgpack.encode(kept.features)
+            self._encoded[slot] = {bag: msgspec.msgpack.encode(one) for bag, one in kept.features.items()}
             self._have_entities |= bool(kept.entities)
-            self.bags.update(kept.features)
+            for bag, one in kept.features.items():
+                self.keys.setdefault(bag, set()).update(list_keys(one))
             slots.append(slot)
         if self._rows is not None and slots:
             self._rows.put(slots, list(candidates.values()))

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, final
 import numpy as np
 import pyarrow as pa
 
-from nearline.arrays import Columns, Floats, Ints
+from nearline.arrays import Floats, Ints
 from nearline.events.impression import feature_name_and_term
 from nearline.model.features import ColumnRegistry
 from nearline.model.game import GameModel
@@ -30,14 +30,14 @@ class BagColumns:
     ----------
     number : key to number.
     fixed : float64[n + 1], coefficient of each in the fixed effect, 0 where that does not know it.
-    columns : of each random effect, int32[n + 1], the column of each feature or -1.
+    columns : of each random effect, int64[n + 1], the column of each feature or -1.
 
     The last entry stands for features nobody knows, whose number is -1.
     """
 
     number: dict[str, int]
     fixed: Floats
-    columns: tuple[Columns, ...]
+    columns: tuple[Ints, ...]
 
     def numbers(self, keys: Iterable[str]) -> Ints:
         """The number of each key, int64[keys]."""
@@ -65,7 +65,9 @@ class Layout:
     """Bag to `BagColumns`, and the intercepts."""
 
     def __init__(self, model: GameModel) -> None:
-        self.fixed_intercept = float(model.fixed.coefficients[0]) if model.fixed.registry.has_intercept else 0.0
+        self.fixed_intercept = (
+            float(model.fixed.coefficients[0]) if model.fixed.registry.has_intercept else 0.0
+        )
         self.sizes = tuple(len(effect.registry) for effect in model.random)
         numbers: dict[str, dict[str, int]] = {}
         parts = [(model.fixed.bags, model.fixed.registry), *((e.bags, e.registry) for e in model.random)]
@@ -76,7 +78,7 @@ class Layout:
         }
         for bags, _ in parts:  # a bag of which nothing is known yet is a bag of the model all the same
             for bag in bags:
-                none = BagColumns({}, np.zeros(1), tuple(np.full(1, UNKNOWN, np.int32) for _ in self.sizes))
+                none = BagColumns({}, np.zeros(1), tuple(np.full(1, UNKNOWN, np.int64) for _ in self.sizes))
                 self.bags.setdefault(bag, none)
 
     def is_dense(self, effect: int) -> bool:
@@ -84,12 +86,10 @@ class Layout:
         return self.sizes[effect] <= WIDEST_DENSE
 
 
-_Found: TypeAlias = dict[str, tuple[Ints, Columns]]
+_Found: TypeAlias = dict[str, tuple[Ints, Ints]]
 
 
-def _columns_of(
-    bags: Sequence[str], registry: ColumnRegistry, numbers: dict[str, dict[str, int]]
-) -> _Found:
+def _columns_of(bags: Sequence[str], registry: ColumnRegistry, numbers: dict[str, dict[str, int]]) -> _Found:
     """By bag the numbers of the features that a registry knows, and their columns; new features get a number."""
     table = registry.to_table()
     found: dict[str, tuple[list[int], list[int]]] = {}
@@ -103,7 +103,7 @@ def _columns_of(
         at, columns = found.setdefault(bag, ([], []))
         at.append(number.setdefault(key, len(number)))
         columns.append(column)
-    return {bag: (np.array(at, np.int64), np.array(cols, np.int32)) for bag, (at, cols) in found.items()}
+    return {bag: (np.array(at, np.int64), np.array(cols, np.int64)) for bag, (at, cols) in found.items()}
 
 
 def _keys(table: pa.Table) -> Iterable[tuple[str, str, str]]:
@@ -112,10 +112,10 @@ def _keys(table: pa.Table) -> Iterable[tuple[str, str, str]]:
 
 def _tables(
     bag: str, count: int, found: Sequence[_Found], coefficients: Floats
-) -> tuple[Floats, tuple[Columns, ...]]:
+) -> tuple[Floats, tuple[Ints, ...]]:
     columns = []
     for of_part in found:
-        table = np.full(count + 1, UNKNOWN, np.int32)
+        table = np.full(count + 1, UNKNOWN, np.int64)
         if bag in of_part:
             number, column = of_part[bag]
             table[number] = column
@@ -135,12 +135,14 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
     `rows` int64[len(features)] says which candidates they are; None is all of them in order.
     """
     first = features[0]
-    keys = _list_keys(first)
+    keys = list_keys(first)
     same = all(type(one) is type(first) and len(one) == len(first) for one in features) and (
         isinstance(first, list) or all(list(one) == keys for one in features)
     )
     if same:
-        values = np.array([one if isinstance(one, list) else list(one.values()) for one in features], np.float64)
+        values = np.array(
+            [one if isinstance(one, list) else list(one.values()) for one in features], np.float64
+        )
         number = bag.numbers(map(canonical, keys))
         if rows is None:
             return Entries(number, values.reshape(len(features), len(keys)))
@@ -149,7 +151,7 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
     all_keys: list[str] = []
     all_values: list[float] = []
     for one in features:
-        all_keys += _list_keys(one)
+        all_keys += list_keys(one)
         all_values += one.values() if isinstance(one, dict) else one
     at = np.arange(len(features)) if rows is None else rows
     row = np.repeat(at, [len(one) for one in features])
@@ -159,7 +161,7 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
 _positions: list[str] = []
 
 
-def _list_keys(features: FeaturesOfBag) -> list[str]:
+def list_keys(features: FeaturesOfBag) -> list[str]:
     """The keys of a bag's features, in order."""
     if isinstance(features, dict):
         return list(features)

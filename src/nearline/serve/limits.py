@@ -15,11 +15,11 @@ class Limits:
     candidates : of one request.
     features : of one candidate, and of what all candidates share; each over all bags.
     name_bytes : of ids, names of entities, bags and features, in UTF-8.
-    feedback : items of one request for feedback, and candidates of one request that keeps features.
+    items : of one request for feedback, and candidates of one that has features kept.
     """
 
     body_bytes: int = 4 << 20
     candidates: int = 1_000
     features: int = 1_000
     name_bytes: int = 256
-    feedback: int = 1_000
+    items: int = 1_000

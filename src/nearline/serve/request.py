@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypeAlias, TypeVar, final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from nearline.errors import RequestError
 from nearline.events.impression import MAX_TIME_MS
 from nearline.serve.faults import located
 

@@ -14,24 +14,25 @@ from types import TracebackType
 from typing import Final, Self, final
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from nearline.bandit import Policy
 from nearline.clock import Clock, SystemClock
-from nearline.errors import ModelError, RequestError
+from nearline.errors import DataError, ModelError, NearlineError, RequestError
 from nearline.events.impression import Feedback, require_valid
 from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
-from nearline.errors import DataError
-from nearline.model.game import expected_response
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome, is_valid_response
 from nearline.serve.asked import Asked, CandidateMatrix, asked, require_features
 from nearline.serve.choose import policy_of
+from nearline.serve.explained import explained
 from nearline.serve.generation import Believed, ServingGeneration
 from nearline.serve.group_commit import Done, GroupCommit
 from nearline.serve.impressions import Shown, encode_shown
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
+from nearline.serve.logs import LOGGER
 from nearline.serve.reply import Ranked, Ranking, Scored, Scores
 from nearline.serve.request import FeedbackItem, KeptFeatures, PolicyChoice, RankRequest, ScoreRequest
 from nearline.store.seam import ModelStore
@@ -106,8 +107,7 @@ class Scorer:
         clock: Clock | None = None,
         seconds: Callable[[], float] = monotonic,
     ) -> None:
-        self.settings = settings or ScorerSettings()
-        self._policy = policy_of(self.settings.policy)
+        self.configure(settings or ScorerSettings())
         self._store, self._clock, self._seconds = store, clock or SystemClock(), seconds
         self._kept = kept or KeptCandidates()
         self._lock = threading.Lock()
@@ -118,10 +118,20 @@ class Scorer:
         self._stopping = threading.Event()
         self.commit = GroupCommit(log, waiting)
 
+    def configure(self, settings: ScorerSettings) -> None:
+        """Serve with these settings from the next request on; what forgets is as it was until the next generation."""
+        self._policy = policy_of(settings.policy)
+        self.settings = settings
+
     @property
     def generation(self) -> int:
         """The generation that serves."""
         return self._serving.number
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates have features that are kept."""
+        return len(self._kept)
 
     @property
     def serving(self) -> ServingGeneration:
@@ -173,8 +183,8 @@ class Scorer:
 
     def feedback_records(self, items: Sequence[FeedbackItem]) -> list[bytes]:
         """The records of feedback, for the log."""
-        if not 1 <= len(items) <= self.settings.limits.feedback:
-            most = self.settings.limits.feedback
+        if not 1 <= len(items) <= self.settings.limits.items:
+            most = self.settings.limits.items
             raise RequestError("$.feedback", f"expected 1 to {most} items, got {len(items)}")
         outcome = self._serving.model.outcome
         records = []
@@ -183,12 +193,16 @@ class Scorer:
             time_ms = self._time(item.time_ms, f"{path}.time_ms")
             event = Feedback(item.impression, time_ms, item.label, item.weight, item.id)
             if not is_valid_response(outcome, np.array([item.label]))[0]:
-                raise RequestError(f"{path}.label", f"not a response of a {outcome.name.lower()} outcome: {item.label}")
+                raise RequestError(
+                    f"{path}.label", f"not a response of a {outcome.name.lower()} outcome: {item.label}"
+                )
             try:
                 require_valid(event)
                 records.append(encode_event(event))
             except DataError as error:
-                raise RequestError(f"{path}.{str(error).partition(':')[0]}", str(error).partition(": ")[2]) from error
+                raise RequestError(
+                    f"{path}.{str(error).partition(':')[0]}", str(error).partition(": ")[2]
+                ) from error
         return records
 
     def submit(self, records: Sequence[bytes], done: Done) -> None:
@@ -198,11 +212,15 @@ class Scorer:
     def keep(self, candidates: Mapping[str, KeptFeatures]) -> None:
         """Keep the features of candidates, on disk when this returns; raises a `RequestError`."""
         limits = self.settings.limits
-        if len(candidates) > limits.feedback:
-            raise RequestError("$.candidates", f"expected at most {limits.feedback} candidates, got {len(candidates)}")
+        if len(candidates) > limits.items:
+            raise RequestError(
+                "$.candidates", f"expected at most {limits.items} candidates, got {len(candidates)}"
+            )
         for name, one in candidates.items():
             if not 1 <= len(name.encode()) <= limits.name_bytes:
-                raise RequestError("$.candidates", f"expected ids of 1 to {limits.name_bytes} bytes, got {name[:20]!r}")
+                raise RequestError(
+                    "$.candidates", f"expected ids of 1 to {limits.name_bytes} bytes, got {name[:20]!r}"
+                )
             require_features(f"$.candidates.{name}.features", one.features, limits)
         with self._lock:
             self._kept.put(candidates)
@@ -281,7 +299,12 @@ class Scorer:
 
     def _follow_on(self) -> None:
         while not self._stopping.wait(_FOLLOW_S):
-            self.follow()
+            try:
+                self.follow()
+            except NearlineError as error:
+                LOGGER.error(
+                    "%s: the generation that is live cannot be served: %s", self.settings.name, error
+                )
 
     def _asked(
         self, request: RankRequest | ScoreRequest, matrix: CandidateMatrix | None, serving: ServingGeneration
@@ -296,7 +319,9 @@ class Scorer:
         if time_ms is None:
             return now_ms
         if time_ms > now_ms + AHEAD_MS:
-            raise RequestError(path, f"expected at most {now_ms + AHEAD_MS}, a minute from now, got {time_ms}")
+            raise RequestError(
+                path, f"expected at most {now_ms + AHEAD_MS}, a minute from now, got {time_ms}"
+            )
         return time_ms
 
     def _identity(self, given: str | None) -> str:
@@ -337,11 +362,12 @@ def _answer(
         raise RequestError("$.resolves_ms", f"expected a time not before the request's, {now_ms}")
     ranking = policy.rank(believed.candidates, identity, k)
     places = ranking.candidates
-    parts = _parts(serving, about, believed, places)
-    shown = Shown(identity, now_ms, request.resolves_ms, policy.name, serving.number, places.tolist(), parts)
+    parts = explained(serving, about, believed, places)
+    shown = Shown(identity, now_ms, request.resolves_ms, policy.name, serving.number, places.tolist())
     scores, propensities, errors = (
         array.tolist() for array in (ranking.scores, ranking.propensities, ranking.standard_errors)
     )
+    is_yes_or_no = serving.model.outcome is Outcome.BERNOULLI
     ranked = [
         Ranked(
             about.names[place],
@@ -350,12 +376,36 @@ def _answer(
             propensities[i],
             parts.std[i],
             parts.linear[i],
-            parts.contributions[i],
+            parts.contributions(i),
             parts.versions[i],
             errors[i],
-            **parts.expected[i],
+            *_expected(parts.expected[i], is_yes_or_no),
         )
         for i, place in enumerate(shown.places)
     ]
-    records = encode_shown(shown, about, request.features, propensities)
-    return Answer(Ranking(identity, model, serving.number, policy.name, ranked, list(believed.partial)), records)
+    records = encode_shown(shown, about, parts, request.features, propensities)
+    return Answer(
+        Ranking(identity, model, serving.number, policy.name, ranked, list(believed.partial)), records
+    )
+
+
+def _scores(model: str, serving: ServingGeneration, about: Asked, believed: Believed) -> Scores:
+    parts = explained(serving, about, believed, np.arange(len(about.names)))
+    is_yes_or_no = serving.model.outcome is Outcome.BERNOULLI
+    scored = [
+        Scored(
+            name,
+            parts.std[i],
+            parts.linear[i],
+            parts.contributions(i),
+            parts.versions[i],
+            *_expected(parts.expected[i], is_yes_or_no),
+        )
+        for i, name in enumerate(about.names)
+    ]
+    return Scores(model, serving.number, scored, list(believed.partial))
+
+
+def _expected(value: float, is_yes_or_no: bool) -> tuple[float | UnsetType, float | UnsetType]:
+    """The expected response as a probability, or else as a mean."""
+    return (value, UNSET) if is_yes_or_no else (UNSET, value)

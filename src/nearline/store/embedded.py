@@ -106,7 +106,9 @@ class EmbeddedStore:
 
     def live(self) -> int | None:
         """Number of the generation that serves."""
-        commit = self._catalogue.last_commit()  # before reading: what is read is of this commit or a later one
+        commit = (
+            self._catalogue.last_commit()
+        )  # before reading: what is read is of this commit or a later one
         if (known := self._live)[0] != commit:
             with self._catalogue.read() as txn:
                 number: bytes | None = txn.get(_LIVE, db=self._catalogue[_CATALOGUE])

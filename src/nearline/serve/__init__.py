@@ -1,0 +1,36 @@
+"""The scoring service: requests to rankings that are in the event log, in Python and over HTTP."""
+
+from nearline.serve.asked import CandidateMatrix
+from nearline.serve.kept import KeptCandidates
+from nearline.serve.limits import Limits
+from nearline.serve.reply import Ranked, Ranking, Scored, Scores
+from nearline.serve.request import (
+    Candidate,
+    FeedbackItem,
+    FeedbackRequest,
+    KeptFeatures,
+    PolicyChoice,
+    RankRequest,
+    ScoreRequest,
+)
+from nearline.serve.scorer import Answer, Scorer, ScorerSettings
+
+__all__ = [
+    "Answer",
+    "Candidate",
+    "CandidateMatrix",
+    "FeedbackItem",
+    "FeedbackRequest",
+    "KeptCandidates",
+    "KeptFeatures",
+    "Limits",
+    "PolicyChoice",
+    "RankRequest",
+    "Ranked",
+    "Ranking",
+    "ScoreRequest",
+    "Scored",
+    "Scorer",
+    "ScorerSettings",
+    "Scores",
+]

@@ -1,0 +1,76 @@
+"""What is shown -> records of impressions: everything that is learned from them, as served."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import final
+
+import msgspec
+from msgspec import Raw
+
+from nearline.events.wire import ImpressionHead, encode_head, joined_maps
+from nearline.serve.asked import Asked
+from nearline.serve.explained import Explained
+from nearline.serve.request import Features
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What all impressions of a request have in common.
+
+    `places` are those of the shown candidates in the request. An impression is called by the request's id and that
+    place, so that a request asked again shows what the log takes for duplicates.
+    """
+
+    request: str
+    time_ms: int
+    resolves_ms: int | None
+    policy: str
+    generation: int
+    places: Sequence[int]
+
+    def impression(self, place: int) -> str:
+        """The id of the impression of a candidate."""
+        return f"{self.request}/{place}"
+
+
+def encode_shown(
+    shown: Shown, about: Asked, parts: Explained, features: Features, propensities: Sequence[float]
+) -> list[bytes]:
+    """The record of each impression; `features` are those that all candidates share."""
+    shared = {bag: _encode(one) for bag, one in features.items()}
+    policy = _text(shown.policy)
+    records = []
+    for i, place in enumerate(shown.places):
+        head = ImpressionHead(
+            shown.impression(place),
+            shown.time_ms,
+            about.entities_of(place),
+            Raw(_encode(_together(shared, about.encode(place)))),
+            Raw(_encode({name: (mean[i], variance[i]) for name, mean, variance in parts.effects})),
+            parts.offset[i],
+            parts.fixed[i],
+            propensities[i],
+            policy,
+            shown.generation,
+            Raw(_encode(parts.versions[i])),
+            shown.resolves_ms,
+        )
+        records.append(encode_head(head))
+    return records
+
+
+def _together(shared: Mapping[str, bytes], own: Mapping[str, bytes]) -> dict[str, Raw]:
+    """Bag to features, each as MessagePack; a bag of which there are features in both has those of both."""
+    bags = {bag: Raw(one) for bag, one in own.items()}
+    for bag, one in shared.items():
+        bags[bag] = Raw(joined_maps((one, own[bag])) if bag in own else one)
+    return bags
+
+
+@cache
+def _text(text: str) -> Raw:
+    return Raw(_encode(text))

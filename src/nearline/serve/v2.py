@@ -1,0 +1,5 @@
+"""The Open Inference Protocol, version 2."""
+
+from typing import Any, Final
+
+PATHS: Final[dict[str, Any]] = {}
