@@ -8,10 +8,11 @@ import msgspec
 import numpy as np
 
 from nearline.arrays import Csr, Floats, Ints
+from nearline.environment import Environment
+from nearline.errors import ModelError
 from nearline.serve.design import Featured, effect_features, fixed_scores, own_entries
 from nearline.serve.layout import Layout, list_keys
 from nearline.serve.request import KeptFeatures
-from nearline.store.environment import Environment
 
 _DATABASE: Final = "candidates"
 _AT_ONCE: Final = 1_000
@@ -98,7 +99,7 @@ class KeptCandidates:
         self.keys: dict[str, set[str]] = {}  # by bag those of all features that any candidate ever had
         self.puts = 0  # how often what is kept has changed
         self._rows: KeptRowsOf | None = None
-        self._environment = None if folder is None else Environment(folder, [_DATABASE])
+        self._environment = None if folder is None else Environment(folder, [_DATABASE], refusal=ModelError)
         self.read_again()
 
     def __len__(self) -> int:
