@@ -75,7 +75,10 @@ def deploy(folder: Path, *, users: int, items: int, seed: int = 1) -> None:
     names = bags["of_item"]
     for begin in range(0, items, 1_000):
         some = range(begin, min(begin + 1_000, items))
-        rows = {f"i{i}": KeptFeatures({"of_item": dict(zip(names, values[i].tolist(), strict=True))}) for i in some}
+        rows = {
+            f"i{i}": KeptFeatures({"of_item": dict(zip(names, values[i].tolist(), strict=True))})
+            for i in some
+        }
         kept.put(rows)
     kept.close()
 

@@ -14,9 +14,9 @@ from typing import final
 import numpy as np
 
 from nearline.arrays import Floats, Ints, Keys
-from nearline.bandit.reference import draw_coefficients
 from nearline.errors import DataError
 from nearline.posterior.blocks import Blocks, FeatureRows
+from nearline.posterior.draws import add_draws
 from nearline.posterior.score import mean_of_blocks, score_blocks
 
 
@@ -35,12 +35,14 @@ class EffectTerm:
     rows : features of the C candidates, grouped by entity (`nearline.posterior.group_rows`).
     beliefs : one block an entity, mean and precision.
     keys : uint64[entities], from `entity_keys`: what an entity's draws are seeded by, with the request.
+    factors : of the beliefs, from `nearline.posterior.score.factor_blocks`; None has them found for every draw.
     """
 
     name: str
     rows: FeatureRows
     beliefs: Blocks
     keys: Keys
+    factors: Floats | None = None
 
     def __post_init__(self) -> None:
         entities = self.rows.entities
@@ -112,7 +114,7 @@ class Candidates:
         """Mean and variance of each score, float64[C] each; the effects are independent of each other."""
         mean, variance = self.offset, np.zeros(len(self))
         for effect in self.effects:
-            of_effect, spread = score_blocks(effect.rows, effect.beliefs)
+            of_effect, spread = score_blocks(effect.rows, effect.beliefs, factors=effect.factors)
             mean, variance = mean + of_effect, variance + spread
         return mean, variance
 
@@ -132,7 +134,7 @@ class Candidates:
         found = {}
         for effect in self.effects:
             some = effect.only(candidates)
-            mean, variance = score_blocks(some.rows, some.beliefs)
+            mean, variance = score_blocks(some.rows, some.beliefs, factors=some.factors)
             found[effect.name] = mean[candidates], variance[candidates]
         return found
 
@@ -144,20 +146,16 @@ class Candidates:
         """
         scores = np.repeat(self.offset[None, :], count, axis=0)
         for effect in self.effects:
-            for i in range(count):
-                scores[i] += _drawn(effect, request, first + i)
+            add_draws(
+                effect.rows,
+                effect.beliefs,
+                effect.keys,
+                scores,
+                request=request,
+                first=first,
+                factors=effect.factors,
+            )
         return scores
-
-
-def _drawn(effect: EffectTerm, request: int, draw: int) -> Floats:
-    beliefs = effect.beliefs
-    mean = np.empty_like(beliefs.mean)
-    for e in range(beliefs.entities):
-        here = slice(int(beliefs.start[e]), int(beliefs.start[e + 1]))
-        mean[here] = draw_coefficients(
-            beliefs.belief(e), beliefs.columns_of(e), request, int(effect.keys[e]), draw
-        )
-    return mean_of_blocks(effect.rows, replace(beliefs, mean=mean))
 
 
 def feature_row(rows: FeatureRows, row: int) -> Floats:

@@ -158,7 +158,7 @@ class ThompsonSampling:
         if len(candidates) == 2:
             first = propensities.of_two(candidates)
             return np.stack([first, first[::-1]])[:k]
-        order = top(candidates.draws(request_key(request), self.draws, first=1), k)
+        order = np.array([top(one, k) for one in candidates.draws(request_key(request), self.draws, first=1)])
         return np.array([np.bincount(at, minlength=len(candidates)) for at in order.T]) / self.draws
 
 

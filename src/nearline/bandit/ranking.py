@@ -29,9 +29,28 @@ class Ranking:
 
 
 def top(scores: Floats, k: int) -> Ints:
-    """Return the places of the k highest of the last axis, highest first, int64[..., min(k, C)].
+    """Return the places of the k highest scores, highest first, int64[min(k, C)].
 
-    The order is total: of equal scores the earlier place goes first, and NaN, a candidate without a score, goes last.
+    The order is total: of equal scores the earlier place goes first, and a candidate without a score (NaN) counts as
+    one of minus infinity.
     """
-    k = min(k, scores.shape[-1])
-    return np.argsort(-scores, axis=-1, kind="stable")[..., :k]
+    low = np.where(np.isnan(scores), np.inf, -scores)
+    if k >= len(scores):
+        return np.argsort(low, kind="stable")
+    if k <= 0:
+        return np.zeros(0, dtype=np.int64)
+    enough = np.flatnonzero(low <= np.partition(low, k - 1)[k - 1])  # k of them, and ties of the last
+    return enough[np.argsort(low[enough], kind="stable")[:k]]
+
+
+def ranks(scores: Floats, candidates: Ints) -> Ints:
+    """Return the place of each candidate listed in the order of `top`, in each row of `scores` float64[n, C], int64[n, k].
+
+    0 is first.
+    """
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    found = np.empty((len(scores), len(candidates)), dtype=np.int64)
+    for i, c in enumerate(candidates):
+        own = scores[:, c, None]
+        found[:, i] = np.count_nonzero(scores > own, axis=1) + np.count_nonzero(scores[:, :c] == own, axis=1)
+    return found

@@ -15,6 +15,7 @@ from nearline.datasets import (
     ml1m_partial,
     movielens100k,
     movietweetings,
+    open_bandit,
     photon_ref,
     talkingdata,
     tennis_wta,
@@ -34,6 +35,7 @@ _LOADERS: dict[str, Callable[[Path], Dataset]] = {
     "lambda_learner_u359": lambda_learner_u359.load,
     "lambda_learner_u359_test": lambda_learner_u359.load_test,
     "ml1m_partial": ml1m_partial.load,
+    **{f"open_bandit/{name}": partial(open_bandit.load, name=name) for name in open_bandit.FILES},
     **{f"glmm_ref/{name}": partial(glmm_ref.load, name=name) for name in glmm_ref.FILES},
     **{name: partial(photon_ref.load, name=name) for name in photon_ref.FILES},
 }

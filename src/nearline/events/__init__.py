@@ -10,12 +10,13 @@ from nearline.events.partition import partition_of, partitions_of
 from nearline.events.wire import (
     EventHead,
     ImpressionHead,
+    ServedImpression,
     decode_event,
     decode_events,
     decode_head,
     encode_event,
     encode_events,
-    encode_head,
+    encode_served,
     joined_maps,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "ImpressionHead",
     "MemoryLog",
     "Served",
+    "ServedImpression",
     "Tick",
     "decode_dead_letter",
     "decode_event",
@@ -39,7 +41,7 @@ __all__ = [
     "encode_dead_letter",
     "encode_event",
     "encode_events",
-    "encode_head",
+    "encode_served",
     "examples_from_records",
     "joined_maps",
     "partition_of",

@@ -41,6 +41,27 @@ class ImpressionHead(Struct, frozen=True, array_like=True, tag=1, gc=False):
     weight: float = 1.0
 
 
+@final
+class ServedImpression(Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """An impression whose features, of each bag, are MessagePack already: what a service has ready, and cheaper.
+
+    The other fields are those of `Impression`.
+    """
+
+    id: str
+    time_ms: int
+    entities: dict[str, str]
+    features: dict[str, Raw]
+    contributions: dict[str, tuple[float, float]]
+    offset: float
+    fixed: float
+    propensity: float | None
+    policy: str
+    generation: int
+    versions: dict[str, int]
+    resolves_ms: int | None = None
+
+
 EventHead: TypeAlias = ImpressionHead | Feedback | Tick
 
 _head_decoder: msgspec.msgpack.Decoder[EventHead] = msgspec.msgpack.Decoder(ImpressionHead | Feedback | Tick)
@@ -62,9 +83,9 @@ def encode_event(event: Event) -> bytes:
         raise DataError(f"event: {error}") from error
 
 
-def encode_head(head: ImpressionHead) -> bytes:
-    """Return the record of an impression whose features and contributions are bytes already: MessagePack."""
-    return FORMAT + _encoder.encode(head)
+def encode_served(impression: ServedImpression) -> bytes:
+    """Return the record of an impression whose features are bytes already."""
+    return FORMAT + _encoder.encode(impression)
 
 
 def joined_maps(maps: Sequence[bytes]) -> bytes:

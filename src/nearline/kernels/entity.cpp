@@ -1,49 +1,10 @@
 // The jobs of problem.hpp, one entity after the other. Compiled once per instruction set.
 #include "entity.hpp"
 
-#include <limits>
-
-#include "solve.hpp"
+#include "blocks.hpp"
 
 namespace nearline::NEARLINE_ISA {
 namespace {
-
-// Gathers rather than asks, for the sake of vector instructions.
-template <class T>
-bool all_finite(const T* values, int64_t n) {
-  int wrong = 0;
-  for (int64_t j = 0; j < n; ++j) wrong |= !(std::fabs(values[j]) <= std::numeric_limits<T>::max());
-  return wrong == 0;
-}
-
-inline int64_t packed_size(int64_t d) { return d * (d + 1) / 2; }
-
-inline int64_t block_size(const Blocks& blocks, int64_t e) {
-  return blocks.shared ? blocks.start[1] - blocks.start[0] : blocks.start[e + 1] - blocks.start[e];
-}
-
-// Upper triangle of dimension d, packed or in a square, <-> padded square with a unit diagonal in the padding.
-void unpack(const double* from, int64_t d, int64_t dp, double* square, bool packed = true) {
-  std::fill(square, square + dp * dp, 0.0);
-  for (int64_t i = 0; i < d; from += packed ? d - i : d + 1, ++i) {   // from element (i, i) to the next
-    std::copy(from, from + (d - i), square + i * dp + i);
-    for (int64_t j = i + 1; j < std::min(d, (i / kBlock + 1) * kBlock); ++j) square[j * dp + i] = from[j - i];
-  }
-  for (int64_t i = d; i < dp; ++i) square[i * dp + i] = 1.0;
-}
-
-void pack(const double* square, int64_t d, int64_t dp, double* to, bool packed = true) {
-  for (int64_t i = 0; i < d; to += packed ? d - i : d + 1, ++i) std::copy(square + i * dp + i, square + i * dp + d, to);
-}
-
-void copy_upper_to_lower(double* square, int64_t d) {
-  for (int64_t i = 1; i < d; ++i)
-    for (int64_t j = 0; j < i; ++j) square[i * d + j] = square[j * d + i];
-}
-
-double feature(const Rows& rows, int64_t row, int64_t j) {
-  return rows.dense ? rows.dense[row * rows.columns + j] : static_cast<double>(rows.dense32[row * rows.columns + j]);
-}
 
 bool is_allowed(int outcome, double y) {
   if (!std::isfinite(y)) return false;
@@ -55,35 +16,6 @@ bool has_finite_features(const Rows& rows, int64_t row) {
   if (rows.dense) return all_finite(rows.dense + row * rows.columns, rows.columns);
   return all_finite(rows.dense32 + row * rows.columns, rows.columns);
 }
-
-// Where the block's columns lie in it; -1 for those it lacks. Sparse rows only.
-class Places {
- public:
-  Places(const Rows& rows, const Blocks& blocks, int64_t e, Workspace& ws)
-      : column_(blocks.column ? blocks.column + (blocks.shared ? blocks.start[0] : blocks.start[e]) : nullptr),
-        size_(block_size(blocks, e)) {
-    if (!rows.indptr || !column_ || size_ == 0) return;
-    first_ = column_[0];
-    if (column_[size_ - 1] - first_ == size_ - 1) {   // without gaps
-      column_ = nullptr;
-      return;
-    }
-    if (static_cast<int64_t>(ws.position.size()) < rows.columns) ws.position.resize(static_cast<size_t>(rows.columns), 0);
-    position_ = ws.position.data();
-    for (int64_t j = 0; j < size_; ++j) position_[column_[j]] = static_cast<int32_t>(j);
-  }
-  int32_t find(int32_t column) const {
-    if (!column_ || size_ == 0) return column >= first_ && column - first_ < size_ ? column - first_ : -1;
-    const int32_t j = position_[column];   // may be left over from another entity
-    return j < size_ && column_[j] == column ? j : -1;
-  }
-
- private:
-  const int32_t* column_;
-  int64_t size_;
-  int32_t first_ = 0;
-  int32_t* position_ = nullptr;
-};
 
 // Whether all features of the entity's rows are finite, by one look where they lie together; false if they do not.
 bool are_finite_together(const Rows& rows, int64_t from, int64_t to) {
@@ -349,79 +281,6 @@ void run_update(const UpdateJob& job, int64_t from, int64_t to) {
 }
 
 namespace {
-
-// One belief, unpacked and factored: P = U' U in ws kHessian, or the diagonal in ws kPrior.
-struct Belief {
-  int64_t d, dp;
-  const double* mean;
-  double* u = nullptr;
-  const double* diagonal = nullptr;
-};
-
-bool open_belief(const Blocks& blocks, int64_t e, Workspace& ws, bool factor, Belief& belief) {
-  belief.d = block_size(blocks, e);
-  belief.dp = padded(belief.d);
-  belief.mean = blocks.mean + (blocks.shared ? 0 : blocks.start[e]);
-  if (!blocks.full) {
-    belief.diagonal = blocks.precision + (blocks.shared ? 0 : blocks.start[e]);
-    for (int64_t j = 0; j < belief.d; ++j)
-      if (!(belief.diagonal[j] > 0.0)) return false;
-    return true;
-  }
-  if (!factor) return true;
-  belief.u = ws.get(kHessian, belief.dp * belief.dp);
-  unpack(blocks.precision + (blocks.shared ? 0 : blocks.packed_start[e]), belief.d, belief.dp, belief.u);
-  return cholesky(belief.u, belief.dp, ws.get(kPanel, kBlock * belief.dp));
-}
-
-// Row `row` as a vector over the block, padded with zeros. False if a feature lies outside the block.
-bool gather_row(const Rows& rows, int64_t row, const Places& places, const Belief& belief, double* x) {
-  std::fill(x, x + belief.dp, 0.0);
-  if (!rows.indptr) {
-    for (int64_t j = 0; j < belief.d; ++j) x[j] = feature(rows, row, j);
-    return true;
-  }
-  for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
-    const int32_t j = places.find(rows.indices[k]);
-    if (j < 0) return false;
-    x[j] += rows.values[k];
-  }
-  return true;
-}
-
-// x' P^-1 x; leaves P^-1/2 x in x.
-double quadratic(const Belief& belief, double* x) {
-  if (belief.u) {
-    solve_transposed(belief.u, belief.dp, x);
-    return dot(x, x, belief.dp);
-  }
-  double total = 0.0;
-  for (int64_t j = 0; j < belief.d; ++j) {
-    x[j] /= std::sqrt(belief.diagonal[j]);
-    total += x[j] * x[j];
-  }
-  return total;
-}
-
-double dot_any(const double* a, const double* b, int64_t n) {
-  double total = 0.0;
-  for (int64_t i = 0; i < n; ++i) total += a[i] * b[i];
-  return total;
-}
-
-Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
-  Belief belief;
-  if (!open_belief(job.beliefs, e, ws, job.variance != nullptr, belief)) return kNotPositiveDefinite;
-  const Places places(job.rows, job.beliefs, e, ws);
-  double* x = ws.get(kX, belief.dp);
-  for (int64_t i = job.rows.row_start[e]; i < job.rows.row_start[e + 1]; ++i) {
-    const int64_t row = job.rows.row ? job.rows.row[i] : i;
-    if (!gather_row(job.rows, row, places, belief, x)) return kFeatureOutsideBlock;
-    job.mean[row] = dot_any(x, belief.mean, belief.d);
-    if (job.variance) job.variance[row] = quadratic(belief, x);
-  }
-  return kLearned;
-}
 
 void add_moments(const MomentsJob& job, int64_t e, int64_t chunk, const Belief& belief, const double* vt,
                  const double* inverse, Workspace& ws) {
@@ -866,11 +725,6 @@ void run_learn(const LearnJob& job, int64_t from, int64_t to) {
 void run_extract(const CompleteJob& job, int64_t from, int64_t to) {
   Workspace ws;
   for (int64_t e = from; e < to; ++e) job.status[e] = extract_entity(job, e, ws);
-}
-
-void run_score(const ScoreJob& job, int64_t from, int64_t to) {
-  Workspace ws;
-  for (int64_t e = from; e < to; ++e) job.status[e] = score_entity(job, e, ws);
 }
 
 void run_moments(const MomentsJob& job, int64_t chunk, int64_t from, int64_t to) {

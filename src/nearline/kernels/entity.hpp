@@ -8,6 +8,8 @@
   void run_update(const UpdateJob& job, int64_t from, int64_t to);                 \
   void run_learn(const LearnJob& job, int64_t from, int64_t to);                   \
   void run_score(const ScoreJob& job, int64_t from, int64_t to);                   \
+  void run_draw(const DrawJob& job, int64_t from, int64_t to);                     \
+  void run_factor(const FactorJob& job, int64_t from, int64_t to);                 \
   void run_moments(const MomentsJob& job, int64_t chunk, int64_t from, int64_t to); \
   void run_complete(const CompleteJob& job, int64_t from, int64_t to);             \
   void run_extract(const CompleteJob& job, int64_t from, int64_t to);              \

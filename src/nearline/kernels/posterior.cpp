@@ -15,6 +15,7 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <unordered_map>
 #include <vector>
 
 #include "entity.hpp"
@@ -37,16 +38,42 @@ struct Values {
   int64_t size = 0;
 };
 
+// An attribute by a name that is made a Python string once. `name` is a literal: its address stands for it.
+nb::object attribute(nb::handle owner, const char* name) {
+  static std::unordered_map<const char*, PyObject*> names;   // guarded by the interpreter's lock, never freed
+  PyObject*& interned = names[name];
+  if (!interned) interned = PyUnicode_InternFromString(name);
+  PyObject* found = PyObject_GetAttr(owner.ptr(), interned);
+  if (!found) throw nb::python_error();
+  return nb::steal(found);
+}
+
+// Whether a format of the buffer protocol (struct's) is that of T, a number of that size in native order.
+template <class T>
+bool is_format_of(const char* format) {
+  const char* codes = std::is_floating_point_v<T> ? (sizeof(T) == 8 ? "d" : "f")
+                            : std::is_signed_v<T>       ? (sizeof(T) == 8 ? "lq" : sizeof(T) == 4 ? "i" : "b")
+                                                        : (sizeof(T) == 8 ? "LQ" : "B");
+  return format && format[0] != '\0' && format[1] == '\0' && std::strchr(codes, format[0]);
+}
+
 // An attribute that is None or a contiguous array of T. The Python object outlives the call, and so does its buffer.
+// By the buffer protocol: nb::ndarray asks the array by way of Python, which costs more than to score a request.
 template <class T>
 Values<T> read_values(nb::handle owner, const char* name) {
-  nb::object value = owner.attr(name);
+  nb::object value = attribute(owner, name);
   if (value.is_none()) return {};
-  nb::ndarray<T, nb::c_contig, nb::device::cpu> array;
-  if (!nb::try_cast(value, array, false))
-    reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
+  Py_buffer view{};
+  const int access = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (std::is_const_v<T> ? 0 : PyBUF_WRITABLE);
+  const bool found = PyObject_GetBuffer(value.ptr(), &view, access) == 0;
+  if (!found) PyErr_Clear();
+  const bool fits = found && is_format_of<std::remove_const_t<T>>(view.format);
+  T* data = static_cast<T*>(view.buf);
+  const int64_t size = fits ? view.len / static_cast<int64_t>(sizeof(T)) : 0;
+  if (found) PyBuffer_Release(&view);
+  if (!fits) reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
   static std::remove_const_t<T> nothing{};   // so that only None is null
-  return {array.size() > 0 ? array.data() : &nothing, static_cast<int64_t>(array.size())};
+  return {size > 0 ? data : &nothing, size};
 }
 
 // The same where None will not do.
@@ -109,8 +136,8 @@ struct RowsArgument {
 RowsArgument read_rows(nb::handle object) {
   RowsArgument out;
   Rows& rows = out.rows;
-  out.count = nb::cast<int64_t>(object.attr("count"));
-  rows.columns = nb::cast<int64_t>(object.attr("columns"));
+  out.count = nb::cast<int64_t>(attribute(object, "count"));
+  rows.columns = nb::cast<int64_t>(attribute(object, "columns"));
   require(out.count >= 0 && out.count < (int64_t{1} << 32) && rows.columns >= 0 && rows.columns < (int64_t{1} << 31),
           "rows: impossible shape");
   const auto row_start = need_values<const int64_t>(object, "row_start");
@@ -141,8 +168,8 @@ RowsArgument read_rows(nb::handle object) {
 template <class T>
 Blocks read_blocks(nb::handle object, int64_t columns) {
   Blocks blocks;
-  blocks.shared = nb::cast<bool>(object.attr("shared"));
-  blocks.full = nb::cast<bool>(object.attr("full"));
+  blocks.shared = nb::cast<bool>(attribute(object, "shared"));
+  blocks.full = nb::cast<bool>(attribute(object, "full"));
   const auto start = need_values<const int64_t>(object, "start");
   const auto mean = need_values<T>(object, "mean"), precision = need_values<T>(object, "precision");
   require(start.size > (blocks.shared ? 1 : 0), "start must have one value more than there are blocks");
@@ -189,6 +216,15 @@ void require_dense_blocks(const Rows& rows, const Blocks& blocks) {
   require(blocks.column == nullptr, "dense rows need blocks without a column list");
   for (int64_t e = 0; e < blocks.entities; ++e)
     require(blocks.start[e + 1] - blocks.start[e] == rows.columns, "dense rows need whole blocks");
+}
+
+// The factors of full precisions, if there are any.
+const double* read_factor(nb::handle object, const Blocks& blocks) {
+  const auto factor = read_values<const double>(object, "factor");
+  if (!factor.data) return nullptr;
+  require(blocks.full, "a diagonal precision has no factor");
+  require_size("factor", factor.size, blocks.packed_start[blocks.entities]);
+  return factor.data;
 }
 
 std::vector<std::string> available_instruction_sets() {
@@ -328,7 +364,13 @@ void learn(nb::handle rows, nb::handle data, nb::handle prior, nb::handle before
   share_entities(entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_learn, job, from, to); });
 }
 
-void score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
+// The first entity whose job failed, -1 if none did.
+int64_t first_failed(const std::vector<int8_t>& status) {
+  const auto found = std::find_if(status.begin(), status.end(), [](int8_t one) { return one != kLearned; });
+  return found == status.end() ? -1 : found - status.begin();
+}
+
+int64_t score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
   const RowsArgument argument = read_rows(rows);
   ScoreJob job;
   job.rows = argument.rows;
@@ -337,9 +379,47 @@ void score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
   require_dense_blocks(job.rows, job.beliefs);
   job.mean = need<double>(out, "mean", argument.count);
   job.variance = read<double>(out, "variance", argument.count);
-  job.status = need<int8_t>(out, "status", argument.entities);
+  job.factor = read_factor(out, job.beliefs);
+  std::vector<int8_t> status(static_cast<size_t>(argument.entities));
+  job.status = status.data();
   const nb::gil_scoped_release release;
   share_entities(argument.entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_score, job, from, to); });
+  return first_failed(status);
+}
+
+int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t request, uint64_t first) {
+  const RowsArgument argument = read_rows(rows);
+  DrawJob job;
+  job.rows = argument.rows;
+  job.count = argument.count;
+  job.beliefs = read_blocks<const double>(beliefs, job.rows.columns);
+  require(!job.beliefs.shared && job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
+  require_dense_blocks(job.rows, job.beliefs);
+  job.factor = read_factor(out, job.beliefs);
+  job.key = need<const uint64_t>(out, "keys", argument.entities);
+  job.request = request;
+  job.first = first;
+  const auto scores = need_values<double>(out, "scores");
+  job.draws = job.count > 0 ? scores.size / job.count : 0;
+  require(scores.size == job.draws * job.count, "scores must have a value for each draw and row");
+  job.scores = scores.data;
+  std::vector<int8_t> status(static_cast<size_t>(argument.entities));
+  job.status = status.data();
+  const nb::gil_scoped_release release;
+  NEARLINE_DISPATCH(run_draw, job, 0, argument.entities);
+  return first_failed(status);
+}
+
+int64_t factor(nb::handle beliefs, nb::handle out, int64_t columns) {
+  FactorJob job;
+  job.beliefs = read_blocks<const double>(beliefs, columns);
+  require(job.beliefs.full, "a diagonal precision has no factor");
+  job.factor = need<double>(out, "factor", job.beliefs.packed_start[job.beliefs.entities]);
+  std::vector<int8_t> status(static_cast<size_t>(job.beliefs.entities));
+  job.status = status.data();
+  const nb::gil_scoped_release release;
+  NEARLINE_DISPATCH(run_factor, job, 0, job.beliefs.entities);
+  return first_failed(status);
 }
 
 void moments(nb::handle rows, nb::handle data, nb::handle beliefs, nb::handle out, int outcome, int threads) {
@@ -538,6 +618,8 @@ NB_MODULE(_posterior, module) {
              nb::arg("max_steps"));
   module.def("learn", &learn);
   module.def("score", &score);
+  module.def("draw", &draw);
+  module.def("factor", &factor);
   module.def("moments", &moments);
   module.def("complete", &complete);
   module.def("active_columns", &active_columns, nb::arg("rows"), nb::arg("known").none());

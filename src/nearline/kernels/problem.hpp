@@ -69,6 +69,28 @@ struct ScoreJob {
   Blocks beliefs;
   double* mean = nullptr;            // [rows of the feature matrix] x . mean
   double* variance = nullptr;        // x' precision^-1 x, or null
+  const double* factor = nullptr;    // of the precisions, from FactorJob; null: factored here
+  int8_t* status = nullptr;
+};
+
+// Draws of scores (see nearline.posterior.draws): in each, one joint draw of an entity's coefficients.
+struct DrawJob {
+  Rows rows;
+  Blocks beliefs;
+  const double* factor = nullptr;    // of the precisions, from FactorJob; null: factored here
+  const uint64_t* key = nullptr;     // [entities]
+  uint64_t request = 0;
+  uint64_t first = 0;                // number of the first draw
+  int64_t draws = 0;
+  int64_t count = 0;                 // rows of the feature matrix
+  double* scores = nullptr;          // [draws][count]: x . b is added
+  int8_t* status = nullptr;
+};
+
+// Full precisions = U' U: the upper triangles U, laid out like the precisions.
+struct FactorJob {
+  Blocks beliefs;
+  double* factor = nullptr;
   int8_t* status = nullptr;
 };
 

@@ -93,6 +93,62 @@ inline Vec log1p(Vec x) {
   return 2.0 * s * p;
 }
 
+// log(x) for x in [2^-52, 1]. x = 2^k m with m in [sqrt(1/2), sqrt(2)), log m as 2 artanh(s) with s = (m - 1) / (m + 1),
+// |s| < 0.172, by its series up to s^23 (remainder under 1e-20). k becomes a double by way of the low bits of 1.5 * 2^52.
+inline Vec log(Vec x) {
+  constexpr double kShift = 6755399441055744.0;
+  const Vec shift = splat(kShift);
+  VecInt bits, k;
+  std::memcpy(&bits, &x, sizeof bits);
+  k = (bits >> 52) - 1023;
+  bits = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;
+  Vec m;
+  std::memcpy(&m, &bits, sizeof m);
+  const VecInt large = m > 1.4142135623730951;   // -1 where it is so
+  m = large ? 0.5 * m : m;
+  k -= large;
+  std::memcpy(&bits, &shift, sizeof bits);
+  bits += k;
+  Vec exponent;
+  std::memcpy(&exponent, &bits, sizeof exponent);
+  exponent -= kShift;
+  const Vec s = (m - 1.0) / (m + 1.0), square = s * s;
+  Vec p = splat(1.0 / 23.0);
+  NEARLINE_UNROLL
+  for (int i = 21; i > 0; i -= 2) p = p * square + 1.0 / i;
+  return exponent * 0.693147180369123816490 + (2.0 * s * p + exponent * 1.90821492927058770002e-10);
+}
+
+// The cosine and sine of `turn` full turns, turn in [0, 1). To the nearest quarter n, and f quarters from it, |f| <= 1/2,
+// exactly; Taylor polynomials of f quarters, |.| <= pi / 4 (remainders under 1e-16); then n quarters further.
+inline void cos_sin(Vec turn, Vec& cosine, Vec& sine) {
+  constexpr double kShift = 6755399441055744.0;
+  const Vec shifted = 4.0 * turn + kShift;
+  const Vec a = (4.0 * turn - (shifted - kShift)) * 1.5707963267948966, square = a * a;
+  constexpr double c[] = {1.0 / 20922789888000.0, -1.0 / 87178291200.0, 1.0 / 479001600.0, -1.0 / 3628800.0,
+                          1.0 / 40320.0,          -1.0 / 720.0,         1.0 / 24.0,        -0.5};
+  constexpr double d[] = {-1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0, 1.0 / 362880.0,
+                          -1.0 / 5040.0,          1.0 / 120.0,        -1.0 / 6.0};
+  Vec even = splat(c[0]), odd = splat(d[0]);
+  NEARLINE_UNROLL
+  for (int i = 1; i < 8; ++i) even = even * square + c[i];
+  NEARLINE_UNROLL
+  for (int i = 1; i < 7; ++i) odd = odd * square + d[i];
+  even = even * square + 1.0;
+  odd = odd * square * a + a;
+  VecInt n, bits;
+  std::memcpy(&n, &shifted, sizeof n);
+  const VecInt swapped = -(n & 1);
+  cosine = swapped ? odd : even;
+  sine = swapped ? even : odd;
+  std::memcpy(&bits, &cosine, sizeof bits);
+  bits ^= ((n + 1) & 2) << 62;   // the sign of a double is its highest bit
+  std::memcpy(&cosine, &bits, sizeof bits);
+  std::memcpy(&bits, &sine, sizeof bits);
+  bits ^= (n & 2) << 62;
+  std::memcpy(&sine, &bits, sizeof bits);
+}
+
 inline Vec absolute(Vec x) { return x < 0.0 ? -x : x; }
 
 // Sum of a[i] * b[i] over n values, n a multiple of kBlock.

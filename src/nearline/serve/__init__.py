@@ -1,8 +1,8 @@
 """The scoring service: requests to rankings that are in the event log, in Python and over HTTP."""
 
-from nearline.serve.asked import CandidateMatrix
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
+from nearline.serve.matrix import CandidateMatrix
 from nearline.serve.reply import Ranked, Ranking, Scored, Scores
 from nearline.serve.request import (
     Candidate,

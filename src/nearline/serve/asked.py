@@ -15,26 +15,10 @@ from nearline.serve.design import Featured, KeptRows, own_entries, shared_entrie
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.layout import Entries, FeaturesOfBag, Layout, canonical, list_keys
 from nearline.serve.limits import Limits
+from nearline.serve.matrix import CandidateMatrix
 from nearline.serve.request import Candidate, Features, RankRequest, ScoreRequest
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class CandidateMatrix:
-    """Candidates whose features are in arrays, instead of a list of them.
-
-    Attributes
-    ----------
-    ids : of the C candidates.
-    features : bag to float64[C, m].
-    keys : bag to the names of its m features; a bag without has features "0", "1", ...
-    """
-
-    ids: Sequence[str]
-    features: Mapping[str, Floats]
-    keys: Mapping[str, Sequence[str]]
 
 
 @final
@@ -86,9 +70,9 @@ def asked(
         return _of_matrix(request, matrix, layout, item_kind, limits)
     count = len(request.candidates)
     _require_count(count, limits)
+    slots, own = _split(request.candidates, kept)
     names = [one if isinstance(one, str) else one.id for one in request.candidates]
     _require_names("$.candidates", names, limits)
-    slots, own = _split(request.candidates, kept)
     _require_own(request, own, limits)
     if slots is not None and _overlaps(request.features, kept.keys):
         _require_apart(request, slots, kept)
@@ -114,7 +98,11 @@ def _split(
     candidates: Sequence[str | Candidate], kept: KeptCandidates
 ) -> tuple[Ints | None, dict[int, Candidate]]:
     """The slots of those asked for by id, -1 of the others; and the others, by place."""
-    own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
+    own = (
+        {}
+        if set(map(type, candidates)) == {str}
+        else {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
+    )
     if len(own) == len(candidates):
         return None, own
     found = (
@@ -166,44 +154,35 @@ def _of_matrix(
     count = len(matrix.ids)
     _require_count(count, limits)
     _require_names("$.candidates", matrix.ids, limits)
-    own, keys_of = {}, {}
+    own = {}
     for bag, values in matrix.features.items():
-        if values.ndim != 2 or len(values) != count:
-            raise RequestError(f"$.features.{bag}", f"expected {count} rows, got shape {list(values.shape)}")
-        keys = matrix.keys.get(bag)
-        names = list_keys([0.0] * values.shape[1]) if keys is None else list(keys)
-        if len(names) != values.shape[1]:
-            raise RequestError(f"$.features.{bag}", f"expected {len(names)} columns, got {values.shape[1]}")
-        if len(names) > limits.features:
-            raise RequestError(
-                f"$.features.{bag}", f"expected at most {limits.features} features, got {len(names)}"
-            )
-        _require_names(f"$.features.{bag}", names, limits)
-        _require_once(
-            f"$.features.{bag}", request.features.get(bag, {}), dict.fromkeys(names, 0.0) if keys else names
-        )
-        keys_of[bag] = None if keys is None else names
+        _require_matrix(f"$.features.{bag}", matrix.keys_of(bag), values, count, limits)
+        _require_once(f"$.features.{bag}", request.features.get(bag, {}), matrix.row(bag, 0))
         if bag in layout.bags:
-            own[bag] = Entries(layout.bags[bag].numbers(map(canonical, names)), values)
-        if not np.isfinite(values).all():
-            place, column = np.argwhere(~np.isfinite(values))[0].tolist()
-            raise RequestError(
-                f"$.features.{bag}[{place}][{column}]",
-                f"expected a finite number, got {as_written(float(values[place, column]))}",
-            )
+            own[bag] = Entries(layout.bags[bag].numbers(map(canonical, matrix.keys_of(bag))), values)
 
     def encode(place: int) -> Mapping[str, bytes]:
-        encoded = {}
-        for bag, values in matrix.features.items():
-            row, keys = values[place].tolist(), keys_of[bag]
-            encoded[bag] = _encode(row if keys is None else dict(zip(keys, row, strict=True)))
-        return encoded
+        return {bag: _encode(matrix.row(bag, place)) for bag in matrix.features}
 
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)
     return Asked(
         matrix.ids, featured, entities | request.entities, np.full(count, float(request.offset)), encode
     )
+
+
+def _require_matrix(path: str, keys: Sequence[str], values: Floats, count: int, limits: Limits) -> None:
+    if values.shape != (count, len(keys)):
+        raise RequestError(path, f"expected shape {[count, len(keys)]}, got {list(values.shape)}")
+    if len(keys) > limits.features:
+        raise RequestError(path, f"expected at most {limits.features} features, got {len(keys)}")
+    _require_names(path, keys, limits)
+    if len(set(keys)) < len(keys):
+        raise RequestError(path, "expected names of features that differ from each other")
+    if not np.isfinite(values).all():
+        place, column = np.argwhere(~np.isfinite(values))[0].tolist()
+        found = as_written(float(values[place, column]))
+        raise RequestError(f"{path}[{place}][{column}]", f"expected a finite number, got {found}")
 
 
 def _require_count(count: int, limits: Limits) -> None:

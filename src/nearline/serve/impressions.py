@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import final
 
 import msgspec
 from msgspec import Raw
 
-from nearline.events.wire import ImpressionHead, encode_head, joined_maps
+from nearline.events.wire import ServedImpression, encode_served, joined_maps
 from nearline.serve.asked import Asked
 from nearline.serve.explained import Explained
 from nearline.serve.request import Features
@@ -42,25 +41,25 @@ def encode_shown(
 ) -> list[bytes]:
     """The record of each impression; `features` are those that all candidates share."""
     shared = {bag: _encode(one) for bag, one in features.items()}
-    policy = _text(shown.policy)
-    records = []
-    for i, place in enumerate(shown.places):
-        head = ImpressionHead(
-            shown.impression(place),
-            shown.time_ms,
-            about.entities_of(place),
-            Raw(_encode(_together(shared, about.encode(place)))),
-            Raw(_encode({name: (mean[i], variance[i]) for name, mean, variance in parts.effects})),
-            parts.offset[i],
-            parts.fixed[i],
-            propensities[i],
-            policy,
-            shown.generation,
-            Raw(_encode(parts.versions[i])),
-            shown.resolves_ms,
+    return [
+        encode_served(
+            ServedImpression(
+                shown.impression(place),
+                shown.time_ms,
+                about.entities_of(place),
+                _together(shared, about.encode(place)),
+                {name: (mean[i], variance[i]) for name, mean, variance in parts.effects},
+                parts.offset[i],
+                parts.fixed[i],
+                propensities[i],
+                shown.policy,
+                shown.generation,
+                parts.versions[i],
+                shown.resolves_ms,
+            )
         )
-        records.append(encode_head(head))
-    return records
+        for i, place in enumerate(shown.places)
+    ]
 
 
 def _together(shared: Mapping[str, bytes], own: Mapping[str, bytes]) -> dict[str, Raw]:
@@ -69,8 +68,3 @@ def _together(shared: Mapping[str, bytes], own: Mapping[str, bytes]) -> dict[str
     for bag, one in shared.items():
         bags[bag] = Raw(joined_maps((one, own[bag])) if bag in own else one)
     return bags
-
-
-@cache
-def _text(text: str) -> Raw:
-    return Raw(_encode(text))

@@ -24,7 +24,7 @@ from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome, is_valid_response
-from nearline.serve.asked import Asked, CandidateMatrix, asked, require_features
+from nearline.serve.asked import Asked, asked, require_features
 from nearline.serve.choose import policy_of
 from nearline.serve.explained import explained
 from nearline.serve.generation import Believed, ServingGeneration
@@ -33,6 +33,7 @@ from nearline.serve.impressions import Shown, encode_shown
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
 from nearline.serve.logs import LOGGER
+from nearline.serve.matrix import CandidateMatrix
 from nearline.serve.reply import Ranked, Ranking, Scored, Scores
 from nearline.serve.request import FeedbackItem, KeptFeatures, PolicyChoice, RankRequest, ScoreRequest
 from nearline.store.seam import ModelStore

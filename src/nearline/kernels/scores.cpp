@@ -1,0 +1,309 @@
+// Mean, variance and draws of the scores of rows under the beliefs about their entities. Compiled once per instruction
+// set, as entity.cpp.
+#include "entity.hpp"
+#include "normals.hpp"
+
+namespace nearline::NEARLINE_ISA {
+namespace {
+
+constexpr int64_t kTogether = 2 * kTileVectors * kBlock;   // rows whose draws are found together
+
+template <class T>
+Vec load_any(const T* p) {
+  typedef T Narrow __attribute__((vector_size(sizeof(T) * kWidth)));
+  Narrow v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, Vec);
+}
+
+// x . b of kRows rows of d values, each `apart` from the next. The sums of a row do not depend on kRows.
+template <int kRows, class T>
+void dot_dense(const T* x, int64_t apart, const double* b, int64_t d, double* out) {
+  Vec acc[kRows] = {};
+  int64_t j = 0;
+  for (; j + kWidth <= d; j += kWidth) {
+    const Vec right = load(b + j);
+    NEARLINE_UNROLL
+    for (int r = 0; r < kRows; ++r) acc[r] += load_any(x + r * apart + j) * right;
+  }
+  NEARLINE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    double rest = 0.0;
+    for (int64_t k = j; k < d; ++k) rest += static_cast<double>(x[r * apart + k]) * b[k];
+    out[r] = sum(acc[r]) + rest;
+  }
+}
+
+template <class T, class Put>
+void dot_dense_rows(const Rows& rows, const T* x, int64_t e, const double* b, int64_t d, const Put& put) {
+  const int64_t to = rows.row_start[e + 1];
+  int64_t i = rows.row_start[e];
+  double out[kBlock];
+  for (; !rows.row && i + kBlock <= to; i += kBlock) {
+    dot_dense<kBlock>(x + i * rows.columns, rows.columns, b, d, out);
+    for (int r = 0; r < kBlock; ++r) put(i + r, out[r]);
+  }
+  for (; i < to; ++i) {
+    const int64_t row = rows.row ? rows.row[i] : i;
+    dot_dense<1>(x + row * rows.columns, rows.columns, b, d, out);
+    put(row, out[0]);
+  }
+}
+
+// Calls put(row, x . b) for each row of entity e. False if a feature lies outside the block.
+template <class Put>
+bool dot_rows_of(const Rows& rows, int64_t e, const Places& places, const double* b, int64_t d, const Put& put) {
+  if (rows.dense) {
+    dot_dense_rows(rows, rows.dense, e, b, d, put);
+    return true;
+  }
+  if (rows.dense32) {
+    dot_dense_rows(rows, rows.dense32, e, b, d, put);
+    return true;
+  }
+  for (int64_t i = rows.row_start[e]; i < rows.row_start[e + 1]; ++i) {
+    const int64_t row = rows.row ? rows.row[i] : i;
+    double total = 0.0;
+    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+      const int32_t j = places.find(rows.indices[k]);
+      if (j < 0) return false;
+      total += rows.values[k] * b[j];
+    }
+    put(row, total);
+  }
+  return true;
+}
+
+// `count` rows as columns of x [dp][width], zeros in the padding. False if a feature lies outside the block.
+bool gather_columns(const Rows& rows, const int64_t* row, int64_t count, const Places& places, int64_t d, double* x,
+                    int64_t width) {
+  const int64_t dp = padded(d);
+  if (rows.indptr || count < width || d < dp) std::fill(x, x + dp * width, 0.0);
+  for (int64_t i = 0; i < count; ++i) {
+    if (rows.dense) {
+      const double* from = rows.dense + row[i] * rows.columns;
+      for (int64_t j = 0; j < d; ++j) x[j * width + i] = from[j];
+    } else if (rows.dense32) {
+      const float* from = rows.dense32 + row[i] * rows.columns;
+      for (int64_t j = 0; j < d; ++j) x[j * width + i] = static_cast<double>(from[j]);
+    } else {
+      for (int64_t k = rows.indptr[row[i]]; k < rows.indptr[row[i] + 1]; ++k) {
+        const int32_t j = places.find(rows.indices[k]);
+        if (j < 0) return false;
+        x[j * width + i] += rows.values[k];
+      }
+    }
+  }
+  return true;
+}
+
+// Calls work(rows, how many) for the rows of entity e, up to kTogether at a time.
+template <class Work>
+bool for_rows(const Rows& rows, int64_t e, const Work& work) {
+  int64_t some[kTogether];
+  for (int64_t i = rows.row_start[e]; i < rows.row_start[e + 1];) {
+    int64_t count = 0;
+    for (; count < kTogether && i < rows.row_start[e + 1]; ++i) some[count++] = rows.row ? rows.row[i] : i;
+    if (!work(some, count)) return false;
+  }
+  return true;
+}
+
+// x' diag(precision)^-1 x of each row, all of whose features the block is known to have. Sparse rows may name a column twice: they are summed in x first.
+void add_diagonal_variances(const ScoreJob& job, int64_t e, const Belief& belief, const Places& places,
+                            Workspace& ws) {
+  const Rows& rows = job.rows;
+  double* x = ws.get(kX, belief.dp);
+  if (rows.indptr) std::fill(x, x + belief.d, 0.0);
+  for (int64_t i = rows.row_start[e]; i < rows.row_start[e + 1]; ++i) {
+    const int64_t row = rows.row ? rows.row[i] : i;
+    double total = 0.0;
+    if (!rows.indptr) {
+      for (int64_t j = 0; j < belief.d; ++j) total += feature(rows, row, j) * feature(rows, row, j) / belief.diagonal[j];
+    } else {
+      for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) x[places.find(rows.indices[k])] += rows.values[k];
+      for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+        double& value = x[places.find(rows.indices[k])];
+        total += value * value / belief.diagonal[places.find(rows.indices[k])];
+        value = 0.0;
+      }
+    }
+    job.variance[row] = total;
+  }
+}
+
+// squares[i] += the squares of (x_i' W)[c .. c + V vectors) for kTileRows rows x_i, `apart` from each other. W is upper
+// triangular, so that only its first `depth` rows count.
+template <int V>
+void add_square_tile(const double* x, int64_t apart, const double* w, int64_t ldw, int64_t depth, Vec* squares) {
+  Vec acc[kTileRows][V] = {};
+  for (int64_t k = 0; k < depth; ++k, w += ldw) {
+    Vec right[V];
+    NEARLINE_UNROLL
+    for (int v = 0; v < V; ++v) right[v] = load(w + v * kWidth);
+    NEARLINE_UNROLL
+    for (int i = 0; i < kTileRows; ++i) {
+      const Vec left = splat(x[i * apart + k]);
+      NEARLINE_UNROLL
+      for (int v = 0; v < V; ++v) acc[i][v] += left * right[v];
+    }
+  }
+  NEARLINE_UNROLL
+  for (int i = 0; i < kTileRows; ++i)
+    for (int v = 0; v < V; ++v) squares[i] += acc[i][v] * acc[i][v];
+}
+
+// x' P^-1 x = |x' U^-1|^2 of kTileRows rows x, padded with zeros; `w` is U^-1.
+void variances_of_tile(const double* x, int64_t apart, const double* w, int64_t dp, double* out) {
+  Vec squares[kTileRows] = {};
+  int64_t c = 0;
+  for (; c + kTileVectors * kWidth <= dp; c += kTileVectors * kWidth)
+    add_square_tile<kTileVectors>(x, apart, w + c, dp, c + kTileVectors * kWidth, squares);
+  for (; c < dp; c += kWidth) add_square_tile<1>(x, apart, w + c, dp, c + kWidth, squares);
+  for (int i = 0; i < kTileRows; ++i) out[i] = sum(squares[i]);
+}
+
+// W = U^-1, zero below the diagonal.
+void invert_factor(const double* u, int64_t dp, double* half, double* w, double* panel) {
+  std::fill(half, half + dp * dp, 0.0);
+  for (int64_t j = 0; j < dp; ++j) half[j * dp + j] = 1.0;
+  solve_transposed_many<true>(u, dp, half, dp, panel);
+  for (int64_t i = 0; i < dp; ++i)
+    for (int64_t j = 0; j < dp; ++j) w[i * dp + j] = half[j * dp + i];
+}
+
+// x' P^-1 x of each row, likewise.
+void add_full_variances(const ScoreJob& job, int64_t e, const Belief& belief, const Places& places, Workspace& ws) {
+  const Rows& rows = job.rows;
+  const int64_t dp = belief.dp, from = rows.row_start[e], to = rows.row_start[e + 1];
+  double *x = ws.get(kX, kTileRows * dp), *panel = ws.get(kPanel, kBlock * dp);
+  const auto at = [&](int64_t i) { return rows.row ? rows.row[i] : i; };
+  if (to - from < kTileRows) {   // too few to be worth an inverse
+    for (int64_t i = from; i < to; ++i) {
+      gather_row(rows, at(i), places, belief, x);
+      solve_transposed(belief.u, dp, x);
+      job.variance[at(i)] = dot(x, x, dp);
+    }
+    return;
+  }
+  double *half = ws.get(kGram, dp * dp), *w = ws.get(kDualB, dp * dp);
+  invert_factor(belief.u, dp, half, w, panel);
+  const bool in_place = rows.dense && !rows.row && belief.d == dp;
+  for (int64_t i = from; i < to; i += kTileRows) {
+    const int64_t count = std::min<int64_t>(kTileRows, to - i);
+    const double* tile = in_place ? rows.dense + i * rows.columns : x;
+    if (!in_place || count < kTileRows) {
+      for (int64_t r = 0; r < kTileRows; ++r) {
+        if (r < count) gather_row(rows, at(i + r), places, belief, x + r * dp);
+        else std::fill(x + r * dp, x + (r + 1) * dp, 0.0);
+      }
+      tile = x;
+    }
+    double out[kTileRows];
+    variances_of_tile(tile, dp, w, dp, out);
+    for (int64_t r = 0; r < count; ++r) job.variance[at(i + r)] = out[r];
+  }
+}
+
+Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
+  Belief belief;
+  if (!open_belief(job.beliefs, e, ws, job.variance != nullptr, belief, job.factor)) return kNotPositiveDefinite;
+  const Places places(job.rows, job.beliefs, e, ws);
+  const auto put = [&](int64_t row, double score) { job.mean[row] = score; };
+  if (!dot_rows_of(job.rows, e, places, belief.mean, belief.d, put)) return kFeatureOutsideBlock;
+  if (!job.variance) return kLearned;
+  if (belief.u) add_full_variances(job, e, belief, places, ws);
+  else add_diagonal_variances(job, e, belief, places, ws);
+  return kLearned;
+}
+
+// b [d] <- mean + U^-1 z, of the draw of that number. b has room for the padding.
+void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int64_t draw, Workspace& ws, double* b) {
+  const int32_t* column = job.beliefs.column ? job.beliefs.column + job.beliefs.start[e] : nullptr;
+  const DrawName name{job.request, job.key[e], job.first + static_cast<uint64_t>(draw)};
+  fill_normals(name, column, belief.d, b, ws.get(kSquares, 2 * belief.dp));
+  std::fill(b + belief.d, b + belief.dp, 0.0);
+  if (belief.u) {
+    solve_upper(belief.u, belief.dp, b);
+  } else {
+    for (int64_t j = 0; j < belief.d; ++j) b[j] /= std::sqrt(belief.diagonal[j]);
+  }
+  for (int64_t j = 0; j < belief.d; ++j) b[j] += belief.mean[j];
+}
+
+Status draw_one_by_one(const DrawJob& job, int64_t e, const Belief& belief, const Places& places,
+                       Workspace& ws) {
+  double* b = ws.get(kStep, belief.dp);
+  for (int64_t draw = 0; draw < job.draws; ++draw) {
+    draw_coefficients(job, e, belief, draw, ws, b);
+    double* scores = job.scores + draw * job.count;
+    const auto put = [&](int64_t row, double score) { scores[row] += score; };
+    if (!dot_rows_of(job.rows, e, places, b, belief.d, put)) return kFeatureOutsideBlock;
+  }
+  return kLearned;
+}
+
+// All draws first, in panels of kBlock of them; then the products of rows and draws, kTogether rows at a time.
+Status draw_many(const DrawJob& job, int64_t e, const Belief& belief, const Places& places,
+                 Workspace& ws) {
+  const int64_t dp = belief.dp, padded_draws = padded(job.draws);
+  double *b = ws.get(kStep, dp), *panels = ws.get(kXt, dp * padded_draws);
+  std::fill(panels, panels + dp * padded_draws, 0.0);
+  for (int64_t draw = 0; draw < job.draws; ++draw) {
+    draw_coefficients(job, e, belief, draw, ws, b);
+    double* panel = panels + draw / kBlock * kBlock * dp + draw % kBlock;
+    for (int64_t j = 0; j < belief.d; ++j) panel[j * kBlock] = b[j];
+  }
+  const bool sound = for_rows(job.rows, e, [&](const int64_t* row, int64_t n) {
+    const int64_t width = padded(n);
+    double *x = ws.get(kX, dp * width), *product = ws.get(kGram, kBlock * width);
+    if (!gather_columns(job.rows, row, n, places, belief.d, x, width)) return false;
+    for (int64_t draw = 0; draw < job.draws; draw += kBlock) {
+      std::fill(product, product + kBlock * width, 0.0);
+      add_product_rows(product, width, panels + draw * dp, x, width, dp, 0, width, 1.0);
+      for (int64_t k = 0; k < std::min<int64_t>(kBlock, job.draws - draw); ++k)
+        for (int64_t i = 0; i < n; ++i) job.scores[(draw + k) * job.count + row[i]] += product[k * width + i];
+    }
+    return true;
+  });
+  return sound ? kLearned : kFeatureOutsideBlock;
+}
+
+Status draw_entity(const DrawJob& job, int64_t e, Workspace& ws) {
+  Belief belief;
+  if (!open_belief(job.beliefs, e, ws, true, belief, job.factor)) return kNotPositiveDefinite;
+  const Places places(job.rows, job.beliefs, e, ws);
+  const int64_t rows = job.rows.row_start[e + 1] - job.rows.row_start[e];
+  if (job.draws < kBlock || rows < kBlock) return draw_one_by_one(job, e, belief, places, ws);
+  return draw_many(job, e, belief, places, ws);
+}
+
+// Kept between calls, as in entity.cpp.
+__attribute__((noinline)) Workspace& own_workspace() {
+  static thread_local Workspace ws;
+  return ws;
+}
+
+}  // namespace
+
+void run_score(const ScoreJob& job, int64_t from, int64_t to) {
+  Workspace& ws = own_workspace();
+  for (int64_t e = from; e < to; ++e) job.status[e] = score_entity(job, e, ws);
+}
+
+void run_draw(const DrawJob& job, int64_t from, int64_t to) {
+  Workspace& ws = own_workspace();
+  for (int64_t e = from; e < to; ++e) job.status[e] = draw_entity(job, e, ws);
+}
+
+void run_factor(const FactorJob& job, int64_t from, int64_t to) {
+  Workspace& ws = own_workspace();
+  for (int64_t e = from; e < to; ++e) {
+    Belief belief;
+    job.status[e] = open_belief(job.beliefs, e, ws, true, belief) ? kLearned : kNotPositiveDefinite;
+    if (job.status[e] == kLearned && belief.u)
+      pack(belief.u, belief.d, belief.dp, job.factor + job.beliefs.packed_start[e]);
+  }
+}
+
+}  // namespace nearline::NEARLINE_ISA

@@ -1,0 +1,235 @@
+"""The server as a process: what it acknowledged is in the log after SIGKILL; it drains, and it can be stopped at once."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from served import model
+
+from nearline.cli.main import run
+from nearline.events import EmbeddedLog, Feedback, decode_events
+from nearline.events.partition import partitions_of
+from nearline.posterior.outcomes import Outcome
+from nearline.store.embedded import EmbeddedStore
+from nearline.store.generations import Status
+from nearline.stream.joined_log import JoinedLog
+from nearline.stream.published import positions_in, publish
+
+NEARLINE = [sys.executable, "-c", "from nearline.cli.main import main; main()"]
+CONFIG = """
+[data]
+path = "none.csv"
+response = "clicked"
+entities = { user = "user", item = "item" }
+bags = { of_item = ["price"], context = ["hour"] }
+
+[random_effects.per-user]
+entity = "user"
+
+[random_effects.per-item]
+entity = "item"
+
+[stream]
+folder = "shop"
+window = "200ms"
+tick_after = "100ms"
+partitions = 2
+
+[serve]
+port = 0
+logs = "json"
+"""
+BODY = {"candidates": [{"id": f"m{i}", "features": {"of_item": {"price": i / 10}}} for i in range(5)], "k": 3}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A deployment with a live generation."""
+    (tmp_path / "shop.toml").write_text(CONFIG)
+    store = EmbeddedStore(tmp_path / "shop" / "store", partitions_of, partitions=2)
+    rows = JoinedLog(tmp_path / "shop" / "joined")
+    number = publish(
+        store,
+        model(Outcome.BERNOULLI),
+        created_ms=0,
+        as_of_ms=0,
+        positions=positions_in(rows, 2, has_learned_all=False),
+    ).number
+    store.switch(number)
+    rows.close()
+    store.close()
+    return tmp_path
+
+
+class Server:
+    """`nearline serve` in a process of its own."""
+
+    def __init__(self, folder, *options):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [*NEARLINE, "serve", "shop.toml", *options], cwd=folder, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self.said = []
+        for line in self.process.stderr:
+            self.said.append(json.loads(line) if line.startswith("{") else line)
+            if "address" in self.said[-1]:
+                break
+        else:
+            raise AssertionError(self.said)
+        self.port = int(re.search(r":(\d+)$", self.said[-1]["address"])[1])
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def ask(self, method, path, body=None):
+        connection = self.connect()
+        try:
+            return ask(connection, method, path, body)
+        finally:
+            connection.close()
+
+    def end(self):
+        rest = self.process.stderr.read()
+        return self.process.wait(20), rest
+
+
+def ask(connection, method, path, body=None):
+    connection.request(method, path, None if body is None else json.dumps(body))
+    reply = connection.getresponse()
+    content = reply.read()
+    return reply.status, json.loads(content) if content.startswith((b"{", b"[")) else content
+
+
+@pytest.fixture
+def serve(folder):
+    """Starts servers, and ends them."""
+    servers = []
+
+    def start(*options):
+        servers.append(Server(folder, *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+        server.process.stderr.close()
+
+
+def logged(folder):
+    with EmbeddedLog(folder / "shop" / "log") as log:
+        return decode_events(log.read(0, 100_000).records)
+
+
+def test_what_was_acknowledged_is_in_the_log_after_sigkill(folder, serve):
+    server = serve()
+    acknowledged, enough = [], threading.Semaphore(0)
+
+    def client(number):
+        connection = server.connect()
+        for i in range(10_000):
+            try:
+                status, reply = ask(connection, "POST", "/v1/rank", BODY | {"entities": {"user": f"u{number}"}, "id": f"{number}-{i}"})
+            except (OSError, http.client.HTTPException):
+                return
+            assert status == 200
+            acknowledged.extend(one["impression"] for one in reply["ranked"])
+            enough.release()
+
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        enough.acquire(timeout=20)
+    server.process.kill()
+    for thread in threads:
+        thread.join()
+    found = {event.id for event in logged(folder)}
+    assert len(acknowledged) >= 600
+    assert set(acknowledged) <= found
+    assert serve().ask("GET", "/health/ready") == (200, {"ready": True})
+
+
+def test_sigterm_drains_and_ends_with_0(folder, serve):
+    server = serve()
+    connection = server.connect()
+    statuses, begun = [], threading.Event()
+
+    def client():
+        while True:
+            try:
+                statuses.append(ask(connection, "POST", "/v1/rank", BODY)[0])
+            except (OSError, http.client.HTTPException):
+                return
+            begun.set()
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    assert begun.wait(20)
+    server.process.send_signal(signal.SIGTERM)
+    code, rest = server.end()
+    thread.join()
+    assert code == 0
+    assert "stopped by SIGTERM" in rest
+    assert set(statuses) == {200}
+    assert len(logged(folder)) == 3 * len(statuses)
+
+
+def test_an_interrupt_ends_with_130(serve):
+    server = serve()
+    server.process.send_signal(signal.SIGINT)
+    assert server.end()[0] == 130
+
+
+def test_sighup_takes_over_changed_settings(folder, serve):
+    server = serve()
+    assert len(server.ask("POST", "/v1/rank", BODY | {"k": None})[1]["ranked"]) == 5
+    (folder / "shop.toml").write_text(CONFIG + "k = 2\n")
+    server.process.send_signal(signal.SIGHUP)
+    assert json.loads(server.process.stderr.readline())["message"] == "reloaded"
+    assert len(server.ask("POST", "/v1/rank", BODY | {"k": None})[1]["ranked"]) == 2
+    (folder / "shop.toml").write_text(CONFIG + "kk = 2\n")
+    server.process.send_signal(signal.SIGHUP)
+    assert "kk: no such key" in json.loads(server.process.stderr.readline())["message"]
+    assert len(server.ask("POST", "/v1/rank", BODY | {"k": None})[1]["ranked"]) == 2
+
+
+def test_a_server_that_learns_inline_answers_by_what_it_was_told(folder, serve):
+    (folder / "shop.toml").write_text(CONFIG + 'learn = "inline"\n')
+    server = serve()
+    body = BODY | {"entities": {"user": "u1"}}
+    first = server.ask("POST", "/v1/rank", body)[1]["ranked"]
+    said = {"feedback": [{"impression": one["impression"], "label": 1} for one in first]}
+    assert server.ask("POST", "/v1/feedback", said) == (200, {"accepted": 3})
+    limit = time.monotonic() + 20
+    while server.ask("POST", "/v1/score", {k: body[k] for k in ("candidates", "entities")})[1]["scored"][0]["versions"]["user"] == 0:
+        assert time.monotonic() < limit
+    after = {one["id"]: one for one in server.ask("POST", "/v1/score", {k: body[k] for k in ("candidates", "entities")})[1]["scored"]}
+    for one in first:
+        assert after[one["id"]]["probability"] > one["probability"]
+        assert after[one["id"]]["std"] < one["std"]
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end()[0] == 0
+    assert any(isinstance(event, Feedback) for event in logged(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ('token_file = "none"\n', "serve.token_file"),
+        ('certificate = "a"\n', "expected certificate and key"),
+        ('item = "shelf"\n', "serve.item: no random effect"),
+        ("policy = { name = 'ucb', epsilon = 0.5 }\n", "serve.policy.epsilon: policy 'ucb' has no such parameter"),
+    ],
+)
+def test_a_configuration_that_will_not_do_is_refused(folder, capsys, change, says):
+    (folder / "shop.toml").write_text(CONFIG + change)
+    assert run(["serve", str(folder / "shop.toml")]) == 2
+    assert says in capsys.readouterr().err
