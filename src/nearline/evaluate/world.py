@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit
 
 from nearline.arrays import Bools, Floats, Ints
-from nearline.datasets.drifting import DAY_MS, FIRST_MS
+from nearline.datasets.drifting import FIRST_MS
 from nearline.datasets.generated import DEVICES, GENRES
 from nearline.datasets.population import Population
 from nearline.errors import ConfigError
@@ -38,11 +38,12 @@ class WorldSettings:
     candidates : of each visit, drawn out of the items that are there.
     examination : probability of looking at each position, first to last; as many are shown.
     intercept : log odds of a click of the average visitor on the average item.
-    click_ms : mean time from what is shown to its click, which is exponential.
+    click_hours : mean time from what is shown to its click, which is exponential.
     user_days, item_days : time constants of the drift of tastes and appeals; infinite is no drift.
     changed : share of the items whose appeal, at half time, suddenly becomes that of another.
     history : visits before the run, at each of which one item was shown that no model had chosen.
     history_hours : how long they took.
+    hour_ms : how long an hour of this world takes; less than a real one for a world to be watched.
     """
 
     visits: int = 10_000
@@ -53,17 +54,26 @@ class WorldSettings:
     candidates: int = 10
     examination: tuple[float, ...] = (1.0,)
     intercept: float = -3.0
-    click_ms: float = 60_000.0
+    click_hours: float = 1 / 60
     user_days: float = math.inf
     item_days: float = math.inf
     changed: float = 0.0
     history: int = 5_000
     history_hours: float = 24.0
+    hour_ms: int = HOUR_MS
 
     def __post_init__(self) -> None:
         for name, good, expected in (
-            ("items", self.items >= self.candidates, f"at least {self.candidates}, the candidates of a visit"),
-            ("examination", 1 <= len(self.examination) <= self.candidates, f"1 to {self.candidates} positions"),
+            (
+                "items",
+                self.items >= self.candidates,
+                f"at least {self.candidates}, the candidates of a visit",
+            ),
+            (
+                "examination",
+                1 <= len(self.examination) <= self.candidates,
+                f"1 to {self.candidates} positions",
+            ),
             ("changed", 0.0 <= self.changed <= 1.0, "a share from 0 to 1"),
         ):
             if not good:
@@ -115,10 +125,13 @@ class Visit:
 
 @final
 class World:
-    """A world of these settings; the same seed is the same world, visit for visit."""
+    """A world of these settings; the same seed is the same world, visit for visit.
 
-    def __init__(self, settings: WorldSettings, seed: int) -> None:
-        self.settings = settings
+    `start_ms` is when the run begins, in milliseconds since 1970 (UTC); the history ends an hour before.
+    """
+
+    def __init__(self, settings: WorldSettings, seed: int, start_ms: int = FIRST_MS) -> None:
+        self.settings, self.start_ms = settings, start_ms
         self._seed = seed
         population, activity = (np.random.default_rng([seed, stream]) for stream in (0, 1))
         items = settings.items + settings.new_items
@@ -128,11 +141,6 @@ class World:
         steps = math.ceil(settings.hours)
         later = np.arange(settings.new_items) * steps // max(settings.new_items, 1)
         self._born = np.concatenate([np.full(settings.items, -1), later])
-
-    @property
-    def start_ms(self) -> int:
-        """When the run begins, in milliseconds since 1970 (UTC); the history ends an hour before."""
-        return FIRST_MS
 
     def is_new(self, items: Ints) -> Bools:
         """Whether each of these items has appeared during the run."""
@@ -150,25 +158,29 @@ class World:
 
     def history(self) -> Iterator[Visit]:
         """The visits before the run, in the order of time; at each the first candidate was shown."""
-        settings, span = self.settings, int(self.settings.history_hours * HOUR_MS)
+        settings, span = self.settings, int(self.settings.history_hours * self.settings.hour_ms)
         rng = np.random.default_rng([self._seed, 2])
-        times = np.sort(rng.integers(span, size=settings.history)) + self.start_ms - span - HOUR_MS
+        times = np.sort(rng.integers(span, size=settings.history)) + self.start_ms - span - settings.hour_ms
         yield from self._drawn(rng, times, self._population, -1, 0, np.ones(1))
 
     def visits(self) -> Iterator[Visit]:
         """The visits of the run, in the order of time."""
-        settings, span = self.settings, int(self.settings.hours * HOUR_MS)
+        settings, span = self.settings, int(self.settings.hours * self.settings.hour_ms)
         moving, rng = (np.random.default_rng([self._seed, stream]) for stream in (3, 4))
         times = np.sort(rng.integers(span, size=settings.visits)) + self.start_ms
         steps, population = math.ceil(settings.hours), self._population
-        edges = np.searchsorted(times, self.start_ms + np.arange(steps + 1) * HOUR_MS)
+        edges = np.searchsorted(times, self.start_ms + np.arange(steps + 1) * settings.hour_ms)
         for step in range(steps):
             if step:
-                population = population.moved(moving, HOUR_MS / DAY_MS, settings.user_days, settings.item_days)
+                population = population.moved(moving, 1.0 / 24.0, settings.user_days, settings.item_days)
             if step == steps // 2 and settings.changed:
-                population = population.redrawn(moving, np.flatnonzero(moving.random(len(self._born)) < settings.changed))
+                population = population.redrawn(
+                    moving, np.flatnonzero(moving.random(len(self._born)) < settings.changed)
+                )
             first, end = int(edges[step]), int(edges[step + 1])
-            yield from self._drawn(rng, times[first:end], population, step, first, np.array(settings.examination))
+            yield from self._drawn(
+                rng, times[first:end], population, step, first, np.array(settings.examination)
+            )
 
     def _drawn(
         self,
@@ -195,7 +207,9 @@ class World:
         spread = np.broadcast_to(population.appeal_variance(who), logit.shape)
         probability, unknown = expit(logit), expected_response(Outcome.BERNOULLI, without, spread)
         chance = rng.random(candidates.shape)
-        delay = rng.exponential(settings.click_ms, size=candidates.shape).astype(np.int64)
+        delay = rng.exponential(settings.click_hours * settings.hour_ms, size=candidates.shape).astype(
+            np.int64
+        )
         for i in range(count):
             yield Visit(
                 first + i,

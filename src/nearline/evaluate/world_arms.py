@@ -13,14 +13,14 @@ import numpy as np
 
 from nearline.arrays import Floats, Ints
 from nearline.batch.refit import Refit, RefitSettings
-from nearline.evaluate.world import HOUR_MS, Visit, World, item_name, user_name
+from nearline.evaluate.world import Visit, World, item_name, user_name
 from nearline.evaluate.world_history import TRAINING, history_events
 from nearline.events.log import MemoryLog
 from nearline.events.partition import partitions_of
 from nearline.events.wire import encode_event
 from nearline.model.game import GameModel
 from nearline.posterior.forgetting import Forgetting
-from nearline.serve import Candidate, FeedbackItem, PolicyChoice, RankRequest, Ranking, Scorer, ScorerSettings
+from nearline.serve import Candidate, FeedbackItem, PolicyChoice, Ranking, RankRequest, Scorer, ScorerSettings
 from nearline.store.memory import MemoryStore
 from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_settings import JoinSettings
@@ -88,16 +88,16 @@ class ArmSettings:
     name : what it is called.
     policy : how it chooses.
     level : 0 learns nothing; 2 refits all random effects, prior included, now and then; 3 learns from the stream.
-    refit_ms : how long a refit of level 2 is after the one before.
-    window_ms : of attribution.
+    refit_hours : how long a refit of level 2 is after the one before, in hours of the world.
+    window_hours : of attribution.
     forgetting : by random effect; one that is not there forgets nothing.
     """
 
     name: str
     policy: PolicyChoice = field(default_factory=lambda: PolicyChoice("greedy"))
     level: Literal[0, 2, 3] = 3
-    refit_ms: int = 2 * HOUR_MS
-    window_ms: int = 600_000
+    refit_hours: float = 2.0
+    window_hours: float = 1 / 6
     forgetting: Mapping[str, Forgetting] = field(default_factory=dict)
 
 
@@ -108,9 +108,11 @@ class DeployedArm:
     def __init__(self, settings: ArmSettings, world: World, model: GameModel, folder: Path) -> None:
         self.name = settings.name
         self._settings, self._world = settings, world
+        self._window_ms = round(settings.window_hours * world.settings.hour_ms)
+        self._refit_every_ms = round(settings.refit_hours * world.settings.hour_ms)
         self._clock = _WorldClock(world.start_ms)
         self._log, self._store = MemoryLog(), MemoryStore(partitions_of)
-        join = JoinSettings(settings.window_ms)
+        join = JoinSettings(self._window_ms)
         rows = self._join_history(join, model, folder / "joined")
         first = publish(
             self._store, model, created_ms=world.start_ms, as_of_ms=world.start_ms, positions=(rows,)
@@ -156,11 +158,11 @@ class DeployedArm:
         while self._worker.turn():
             pass
         if self._settings.level == 2:
-            if now_ms - self._refit_ms < self._settings.refit_ms:
+            if now_ms - self._refit_ms < self._refit_every_ms:
                 return
             self._refit(now_ms)
         if (learned_ms := self._worker.standing().learned_ms) >= 0:
-            self._known_ms = learned_ms - self._settings.window_ms
+            self._known_ms = learned_ms - self._window_ms
 
     def _refit(self, now_ms: int) -> None:
         self._refit_ms = now_ms

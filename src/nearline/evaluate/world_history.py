@@ -25,7 +25,9 @@ def trained(world: World) -> GameModel:
     """Everything trained once on the history: level 1."""
     shown = list(world.history())
     impressions = [_impression(world, visit) for visit in shown]
-    return fit_game(to_examples(impressions, np.array([_is_clicked(visit) for visit in shown]))[0], TRAINING).model
+    return fit_game(
+        to_examples(impressions, np.array([_is_clicked(visit) for visit in shown]))[0], TRAINING
+    ).model
 
 
 def history_events(world: World) -> list[Event]:

@@ -11,8 +11,8 @@ from nearline.arrays import Floats, Ints
 from nearline.evaluate.world import World
 from nearline.evaluate.world_arms import Arm, Shown
 
-LEARN_MS = 60_000
-"""How often arms are given time to learn, in the world's time."""
+LEARN_HOURS = 1 / 60
+"""How often arms are given time to learn, in hours of the world."""
 
 
 @final
@@ -43,8 +43,9 @@ class WorldRun:
     arms: Mapping[str, ArmRecord]
 
 
-def run_world(world: World, arms: Sequence[Arm], learn_ms: int = LEARN_MS) -> WorldRun:
+def run_world(world: World, arms: Sequence[Arm], learn_hours: float = LEARN_HOURS) -> WorldRun:
     """Let every arm show something at every visit and hear of its own clicks, each after its delay."""
+    learn_ms = max(1, round(learn_hours * world.settings.hour_ms))
     visits = world.settings.visits
     best = np.empty(visits)
     records = [_Recorder(arm, visits) for arm in arms]
