@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from bayesianbandits import BayesianGLM, LaplaceApproximator
 from linkedin.learner.ds.indexed_dataset import IndexedDataset
 from linkedin.learner.ds.indexed_model import IndexedModel
 from linkedin.learner.prediction.hessian_type import HessianType
+from linkedin.learner.prediction.linear_scorer import score_linear_model
 from linkedin.learner.prediction.trainer_sequential_bayesian_logistic_loss_with_l2 import (
     TrainerSequentialBayesianLogisticLossWithL2,
 )
@@ -17,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.problems import Stream
 from nearline.arrays import Floats
+from nearline.posterior import Gaussian
 
 # lambda-learner passes scipy's L-BFGS an argument that scipy has since announced to remove.
 warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(linkedin|scipy)\..*")
@@ -48,6 +51,27 @@ def lambda_learner(stream: Stream, entities: int) -> Update:
         return np.asarray(learned.theta, dtype=np.float64)
 
     return update
+
+
+def scores_of_lambda_learner(
+    requests: list[tuple[Floats, Gaussian]], *, sample: bool
+) -> Callable[[], Floats]:
+    """Scores by lambda-learner of one request after the other: features [C, d] and a belief about the user.
+
+    Its scorer samples as it has it, for which it needs a diagonal precision.
+    """
+    prepared = []
+    for x, belief in requests:
+        data = IndexedDataset(csr_matrix(x), np.ones(len(x)), np.ones(len(x)), np.zeros(len(x)))
+        precision = belief.precision if belief.is_diagonal else np.diag(belief.precision)
+        prepared.append((IndexedModel(belief.mean, csc_matrix(np.diag(precision))), data))
+    turns = cycle(prepared)
+
+    def score() -> Floats:
+        model, data = next(turns)
+        return np.asarray(score_linear_model(model, data, 1.0 if sample else 0.0), dtype=np.float64)
+
+    return score
 
 
 def bayesian_bandits(stream: Stream, entities: int) -> Update:

@@ -93,6 +93,9 @@ TABLES = {
     ("replay",): "`[replay]`",
     ("stream",): "`[stream]`",
     ("stream", "minibatch"): "`[stream.minibatch]`",
+    ("serve",): "`[serve]`",
+    ("serve", "policy"): "`[serve.policy]`",
+    ("serve", "limits"): "`[serve.limits]`",
 }
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from nearline.bandit import Candidates, EffectTerm, ThompsonSampling, entity_keys, request_key
 from nearline.batch.descent import fit_game
 from nearline.model.saved import load_model, save_model
-from nearline.posterior.blocks import unpack
+from nearline.posterior import Gaussian, group_rows
+from nearline.posterior.blocks import stack, unpack
 from simulated import FILM, NORMAL, SETTINGS, USER, evidence_of, examples, trained
 
 OFTEN = replace(SETTINGS, random=(replace(USER, prior_variance=1.0),), sweeps=5)
@@ -102,3 +104,38 @@ def test_an_unseen_feature_is_scored_by_the_prior_and_then_learned(precision):
     other, columns = grown.random[0].belief("u2")
     if unseen in columns:
         np.testing.assert_allclose(other.std[list(columns).index(unseen)], np.sqrt(0.5))
+
+
+def of_one_coefficient(precision, items):
+    """Candidates that are items with one coefficient each, of mean 0."""
+    keys = entity_keys("per-item", [f"i{i}" for i in range(items)])
+    beliefs = stack([Gaussian(np.zeros(1), np.full(1, precision))] * items)
+    rows = group_rows(np.ones((items, 1)), np.arange(items), items)
+    return Candidates(np.zeros(items), (EffectTerm("per-item", rows, beliefs, keys),))
+
+
+@pytest.mark.parametrize("precision", [0.01, 1.0, 10_000.0])
+def test_what_is_known_best_is_explored_least(precision):
+    candidates = of_one_coefficient(precision, 200)
+    spread = candidates.draws(request_key("r1"), 100).std()
+    assert spread == pytest.approx(1.0 / np.sqrt(precision), rel=0.03)
+    inverted = np.random.default_rng(1).normal(scale=np.sqrt(precision), size=20_000).std()  # as a variance
+    assert (abs(inverted * np.sqrt(precision) - 1.0) > 0.9) is (precision != 1.0)
+
+
+def test_each_request_has_a_draw_of_its_own_and_a_retry_has_it_again():
+    candidates = of_one_coefficient(1.0, 3)
+    # One draw for all: three equal scores, whatever the number of candidates; and another at each call.
+    rng = np.random.default_rng()
+    shared = [np.ones(3) * rng.normal() for _ in range(2)]
+    assert len(np.unique(shared[0])) == 1
+    assert not np.array_equal(*shared)
+    first, again = (candidates.draws(request_key("r1")) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique(first)) == 3
+    requests = [candidates.draws(request_key(f"r{i}"))[0] for i in range(500)]
+    assert len(np.unique(requests)) == 1500
+    # Over many requests the three are apart: the share of any two scores' variance that they share is none.
+    assert np.abs(np.corrcoef(np.array(requests).T) - np.eye(3)).max() < 5.0 / np.sqrt(500)
+    ranked = {ThompsonSampling(1).rank(candidates, f"r{i}", 1).candidates[0] for i in range(50)}
+    assert ranked == {0, 1, 2}

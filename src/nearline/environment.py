@@ -81,7 +81,7 @@ class Environment:
     def last_commit(self) -> int:
         """The number of the last commit of any process: one more with each. Quick to ask: nothing is read."""
         if self._process != os.getpid():
-            raise self._refusal(_forked(self.folder, self._process))
+            raise self._forked()
         with self._gate:
             return int(self._lmdb.info()["last_txnid"])
 
@@ -138,10 +138,15 @@ class Environment:
         with self._gate.alone():
             self._lmdb.set_mapsize(0)
 
+    def _forked(self) -> NearlineError:
+        return self._refusal(
+            f"{self.folder}: opened in process {self._process}, used in its child {os.getpid()}: open it after the fork"
+        )
+
     @contextmanager
     def _errors(self, what: str = "") -> Iterator[None]:
         if self._process != os.getpid():
-            raise self._refusal(_forked(self.folder, self._process))
+            raise self._forked()
         try:
             yield
         except (lmdb.Error, OSError) as error:
@@ -184,7 +189,3 @@ class _Gate:
             with self._changed:
                 self._alone = False
                 self._changed.notify_all()
-
-
-def _forked(folder: Path, opened_in: int) -> str:
-    return f"{folder}: opened in process {opened_in}, used in its child {os.getpid()}: open it after the fork"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from bandit.requests import belief, item_term, sparse_term, user_term
 from nearline.bandit import Candidates, EffectTerm, entity_keys, request_key
 from nearline.bandit.candidates import feature_row
-from nearline.posterior.reference_draws import draw_coefficients, normals
 from nearline.posterior import group_rows
 from nearline.posterior.blocks import stack
+from nearline.posterior.reference_draws import draw_coefficients, normals
 
 FORMS = ["user", "items", "sparse"]
 

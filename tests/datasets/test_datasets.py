@@ -24,6 +24,8 @@ EXPECTED = {
     "lambda_learner_u359": (1_146, None),
     "lambda_learner_u359_test": (154, None),
     "ml1m_partial": (1_000_209, None),
+    "open_bandit/random": (10_000, 0.0046),
+    "open_bandit/bts": (10_000, 0.0069),
     "glmm_ref/dyestuff": (30, 1527.5),
     "glmm_ref/dyestuff2": (30, 5.6656),
     "glmm_ref/pastes": (60, 60.05333),
@@ -97,6 +99,19 @@ def test_hotel_bookings_are_labelled_after_they_are_made(data_directory):
     assert pc.sum(parked["is_canceled"]).as_py() == 0
     late = {"reservation_status", "assigned_room_type", "booking_changes", "deposit_type", "adr"}
     assert not late & set(table.column_names)
+
+
+@pytest.mark.data
+def test_open_bandit_has_the_propensities_of_what_was_shown(data_directory):
+    random, bts = (datasets.load(f"open_bandit/{name}", data_directory).table for name in ("random", "bts"))
+    np.testing.assert_allclose(random["propensity"].to_numpy(), 1.0 / 34.0)
+    propensity = bts["propensity"].to_numpy()
+    assert (propensity.min(), propensity.max()) == (0.000165, 0.72529)
+    assert {name: len(pc.unique(bts[name])) for name in ("item_id", "position")} == {
+        "item_id": 34,
+        "position": 3,
+    }
+    assert len(pc.unique(bts["item_feature_0"])) <= 34
 
 
 @pytest.mark.data

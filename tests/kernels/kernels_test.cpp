@@ -37,6 +37,8 @@ struct Set {
   void (*update)(const UpdateJob&, int64_t, int64_t);
   void (*learn)(const LearnJob&, int64_t, int64_t);
   void (*score)(const ScoreJob&, int64_t, int64_t);
+  void (*draw)(const DrawJob&, int64_t, int64_t);
+  void (*factor)(const FactorJob&, int64_t, int64_t);
   void (*moments)(const MomentsJob&, int64_t, int64_t, int64_t);
   void (*complete)(const CompleteJob&, int64_t, int64_t);
   void (*extract)(const CompleteJob&, int64_t, int64_t);
@@ -44,7 +46,8 @@ struct Set {
 
 #define NEARLINE_SET(isa) \
   Set {                                                                                                     \
-    #isa, isa::run_update, isa::run_learn, isa::run_score, isa::run_moments, isa::run_complete, isa::run_extract \
+    #isa, isa::run_update, isa::run_learn, isa::run_score, isa::run_draw, isa::run_factor, isa::run_moments,     \
+    isa::run_complete, isa::run_extract                                                                      \
   }
 
 std::vector<Set> instruction_sets() {
@@ -325,6 +328,48 @@ Sums score_and_sum(const Set& set, Problem& p, Fit& fit) {
   return s;
 }
 
+// Draws of the scores: a few of them and many, factored for each call and beforehand.
+std::vector<double> draw(const Set& set, Problem& p, Fit& fit, uint64_t seed) {
+  const auto count = static_cast<size_t>(p.count);
+  std::vector<uint64_t> key;
+  for (int64_t e = 0; e < p.entities; ++e) key.push_back(~uint64_t{0} - 7 * static_cast<uint64_t>(e));
+  std::vector<int8_t> status(static_cast<size_t>(p.entities), 99);
+  std::vector<double> factor(p.full ? fit.precision.size() : 0, kUnset);
+  const auto draws = [&](uint64_t first, int64_t how_many, const double* factored) {
+    std::vector<double> scores(count * static_cast<size_t>(how_many), 0.0);
+    DrawJob job;
+    job.rows = p.rows();
+    job.beliefs = p.blocks(fit.mean, fit.precision, p.full);
+    job.factor = factored;
+    job.key = key.data();
+    job.request = seed;
+    job.first = first;
+    job.draws = how_many;
+    job.count = p.count;
+    job.scores = scores.data();
+    job.status = status.data();
+    set.draw(job, 0, p.entities);
+    return scores;
+  };
+  const std::vector<double> many = draws(0, 11, nullptr);
+  bool sound = !p.wild;
+  for (const int8_t one : status) {
+    if (one != kLearned && one != kNotPositiveDefinite && one != kFeatureOutsideBlock) fail("a status nobody knows", seed);
+    sound &= one == kLearned;
+  }
+  if (p.full) {
+    FactorJob job;
+    job.beliefs = p.blocks(fit.mean, fit.precision, true);
+    job.factor = factor.data();
+    job.status = status.data();
+    set.factor(job, 0, p.entities);
+  }
+  if (!sound) return {};
+  const std::vector<double> few = draws(9, 2, p.full ? factor.data() : nullptr);
+  check_same(few, {many.end() - static_cast<int64_t>(few.size()), many.end()}, 1e-9, "draws, few and many", seed);
+  return many;
+}
+
 void extract_and_complete(const Set& set, Problem& p, Fit& fit, uint64_t seed) {
   std::vector<double> shift(fit.mean.size(), kUnset), precision(fit.precision.size(), kUnset);
   std::vector<double> mean(fit.mean.size(), kUnset), again(fit.precision.size(), kUnset);
@@ -447,11 +492,13 @@ void run_case(const std::vector<Set>& sets, uint64_t seed) {
   Problem p = draw_problem(random);
   Fit first;
   Sums sums;
+  std::vector<double> drawn;
   Evidence evidence;
   for (size_t k = 0; k < sets.size(); ++k) {
     Fit fit = update(sets[k], p);
     check_fit(p, fit, seed);
     Sums own = score_and_sum(sets[k], p, fit);
+    std::vector<double> draws = draw(sets[k], p, fit, seed);
     extract_and_complete(sets[k], p, fit, seed);
     Evidence known = learn_in_turn(sets[k], p, seed);
     if (k > 0 && !p.wild) {
@@ -459,6 +506,7 @@ void run_case(const std::vector<Set>& sets, uint64_t seed) {
       check_same(fit.precision, first.precision, 1e-8, "precisions", seed);
       check_same(own.score, sums.score, 1e-7, "scores", seed);
       check_same(own.variance, sums.variance, 1e-7, "variances", seed);
+      check_same(draws, drawn, 1e-7, "draws", seed);
       check_same(own.pull, sums.pull, 1e-7, "pulls", seed);
       check_same(own.square, sums.square, 1e-7, "squares", seed);
       check_same(known.shift, evidence.shift, 1e-8, "shifts", seed);
@@ -469,6 +517,7 @@ void run_case(const std::vector<Set>& sets, uint64_t seed) {
     if (k == 0) {
       first = std::move(fit);
       sums = std::move(own);
+      drawn = std::move(draws);
       evidence = std::move(known);
     }
   }

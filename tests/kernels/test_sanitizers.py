@@ -12,6 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "src" / "nearline" / "kernels"
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+SOURCES = ("entity.cpp", "scores.cpp")  # compiled once for each instruction set
 IS_X86 = platform.machine() in {"x86_64", "AMD64"}
 COMMON = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fno-math-errno", "-fno-trapping-math"]
 SANITIZE = [
@@ -55,9 +56,9 @@ def build(folder: Path) -> Path:
         (HERE / "kernels_test.cpp", folder / "driver.o", [*SANITIZE, *(["-DNEARLINE_X86"] if IS_X86 else [])])
     ]
     for name, flags in INSTRUCTION_SETS.items():
-        jobs.append(
-            (KERNELS / "entity.cpp", folder / f"{name}.o", [*SANITIZE, f"-DNEARLINE_ISA={name}", *flags])
-        )
+        for source in SOURCES:
+            target = folder / f"{source.removesuffix('.cpp')}_{name}.o"
+            jobs.append((KERNELS / source, target, [*SANITIZE, f"-DNEARLINE_ISA={name}", *flags]))
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(lambda job: compile_object(*job), jobs))
     assert COMPILER is not None
@@ -79,11 +80,12 @@ def test_random_ragged_problems_are_clean_and_agree_between_instruction_sets(tmp
 
 @pytest.mark.skipif(not IS_X86 or shutil.which("nm") is None, reason="needs an x86-64 machine and nm")
 @pytest.mark.parametrize("name", ["v3", "v4"])
-def test_instruction_sets_share_no_code(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", SOURCES)
+def test_instruction_sets_share_no_code(source: str, name: str, tmp_path: Path) -> None:
     # The linker keeps one copy of a function that several objects hold: one compiled for AVX-512 must not be kept
     # for machines without it.
     flags = ["-O3", f"-DNEARLINE_ISA={name}", *INSTRUCTION_SETS[name]]
-    symbols = run("nm", "-C", compile_object(KERNELS / "entity.cpp", tmp_path / "entity.o", flags)).stdout
+    symbols = run("nm", "-C", compile_object(KERNELS / source, tmp_path / "kernel.o", flags)).stdout
     weak = [
         line.split(maxsplit=2)[2]
         for line in symbols.splitlines()

@@ -12,13 +12,13 @@ from nearline.events.partition import partitions_of
 from nearline.model.effects import FixedCoefficients, RandomEffect
 from nearline.model.features import ColumnRegistry
 from nearline.model.game import GameModel
+from nearline.posterior.blocks import Blocks, packed_starts
 from nearline.posterior.evidence import no_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
 from nearline.store.memory import MemoryStore
 from nearline.store.records import Records
 from nearline.testing import ManualClock
-from nearline.posterior.blocks import Blocks, packed_starts
 
 NOW_MS = 1_770_000_000_000
 BAGS = {"context": ["hour", "device=phone", "device=desk"], "of_item": ["price", "genre=news", "genre=sport"]}
@@ -38,7 +38,9 @@ def effect(name, kind, bags, *, full=True, wide=0):
     precision = np.linspace(1.0, 3.0, size)
     prior = Gaussian(np.linspace(-0.2, 0.3, size), np.diag(precision) if full and not wide else precision)
     none = pa.array([], pa.string())
-    return RandomEffect(name, kind, tuple(bags), columns, prior, no_evidence(0, full=full), none, np.zeros(0, np.int64))
+    return RandomEffect(
+        name, kind, tuple(bags), columns, prior, no_evidence(0, full=full), none, np.zeros(0, np.int64)
+    )
 
 
 def model(outcome=Outcome.BERNOULLI, wide=0):
@@ -131,7 +133,11 @@ class Client:
         sent = []
 
         async def receive():
-            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)} if parts else {"type": "http.disconnect"}
+            return (
+                {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+                if parts
+                else {"type": "http.disconnect"}
+            )
 
         async def send(message):
             sent.append(message)

@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 from served import Client, clock, live_store
 from test_scorer import SlowLog
 
-from nearline.errors import RequestError
 from nearline.events import Impression, MemoryLog, decode_events
-from nearline.observe.metrics import METRICS
+from nearline.observe.metrics import OF_SERVERS
 from nearline.serve import Limits, RankRequest, Scorer, ScorerSettings
 from nearline.serve.http import create_app
 from nearline.serve.request import decode
 from nearline.serve.service import Service
 
-RANK = {"candidates": [{"id": "m1", "features": {"of_item": {"price": 1}}}, {"id": "m2"}], "entities": {"user": "u1"}}
+RANK = {
+    "candidates": [{"id": "m1", "features": {"of_item": {"price": 1}}}, {"id": "m2"}],
+    "entities": {"user": "u1"},
+}
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def test_scores_of_all_candidates_are_not_logged(client, log):
 def test_features_are_kept_shown_served_and_deleted(client):
     kept = {"features": {"of_item": {"price": 3.0}}, "entities": {}}
     assert client("PUT", "/v1/candidates/m1", kept).json() == {"kept": 1}
-    assert client("PUT", "/v1/models/shop/candidates", {"candidates": {"m2": kept, "m3": {}}}).json() == {"kept": 2}
+    assert client("PUT", "/v1/models/shop/candidates", {"candidates": {"m2": kept, "m3": {}}}).json() == {
+        "kept": 2
+    }
     assert client("GET", "/v1/candidates/m1").json() == kept
     scored = client("POST", "/v1/models/shop/score", {"candidates": ["m1", "m2"]}).json()["scored"]
     assert scored[0]["linear"] == scored[1]["linear"]
@@ -75,10 +79,26 @@ def test_features_are_kept_shown_served_and_deleted(client):
 @pytest.mark.parametrize(
     ("body", "path", "message"),
     [
-        (b'{"candidates": [{"id": "a", "features": {"f": {"age": "x"}}}]}', "$.candidates[0].features.f.age", "float"),
-        (b'{"candidates": [{"id": "a", "features": {"f": {"age": NaN}}}]}', "$.candidates[0].features.f.age", "NaN"),
-        (b'{"candidates": [{"id": "a", "features": {"f": {"age": 1e999}}}]}', "$.candidates[0].features.f.age", "Inf"),
-        (b'{"candidates": ["a", {"id": "b", "features": {"f": [1, null]}}]}', "$.candidates[1].features.f[1]", "null"),
+        (
+            b'{"candidates": [{"id": "a", "features": {"f": {"age": "x"}}}]}',
+            "$.candidates[0].features.f.age",
+            "float",
+        ),
+        (
+            b'{"candidates": [{"id": "a", "features": {"f": {"age": NaN}}}]}',
+            "$.candidates[0].features.f.age",
+            "NaN",
+        ),
+        (
+            b'{"candidates": [{"id": "a", "features": {"f": {"age": 1e999}}}]}',
+            "$.candidates[0].features.f.age",
+            "Inf",
+        ),
+        (
+            b'{"candidates": ["a", {"id": "b", "features": {"f": [1, null]}}]}',
+            "$.candidates[1].features.f[1]",
+            "null",
+        ),
         (b'{"candidates": ["a"], "entities": {"user": 7}}', "$.entities.user", "str"),
         (b'{"candidates": ["a"], "usr": 7}', "$", "usr"),
         (b'{"candidates": ["a"], "k": 0}', "$.k", ">= 1"),
@@ -112,7 +132,7 @@ def test_what_is_not_there_and_what_is_not_done_there(client):
 
 
 def test_a_token_is_asked_for_but_for_health(service):
-    client = Client(create_app(service, token="secret"))
+    client = Client(create_app(service, token="secret"))  # noqa: S106
     assert client("POST", "/v1/rank", RANK).status == 401
     assert client("POST", "/v1/rank", RANK, [("Authorization", "Bearer wrong")]).status == 401
     assert client("POST", "/v1/rank", RANK, [("Authorization", "Bearer secret")]).status == 200
@@ -147,9 +167,8 @@ def test_every_metric_of_serving_is_exposed(client):
     client("POST", "/v1/rank", RANK)
     client("POST", "/v1/rank", b"{")
     text = client("GET", "/metrics").body.decode()
-    serving = METRICS[[one.name for one in METRICS].index("nearline_requests_total") :]
-    for metric in serving:
-        assert f"# TYPE {metric.name.removesuffix('_total')}" in text or f"# TYPE {metric.name}" in text
+    for metric in OF_SERVERS:
+        assert f"# TYPE {metric.name} " in text
     assert 'nearline_requests_total{result="answered"} 1.0' in text
     assert 'nearline_requests_total{result="refused"} 1.0' in text
     assert 'nearline_request_seconds_bucket{le="+Inf"} 2.0' in text
@@ -191,22 +210,26 @@ json_values = st.recursive(
     max_leaves=8,
 )
 fields = st.fixed_dictionaries(
-    {"candidates": st.lists(st.fixed_dictionaries({"id": st.text(max_size=3)}, optional={"features": json_values}), max_size=3)},
+    {
+        "candidates": st.lists(
+            st.fixed_dictionaries({"id": st.text(max_size=3)}, optional={"features": json_values}), max_size=3
+        )
+    },
     optional={name: json_values for name in RankRequest.__struct_fields__ if name != "candidates"},
 )
 
 
 @settings(max_examples=150)
-@given(body=st.binary(max_size=60) | json_values.map(lambda x: json.dumps(x).encode()) | fields.map(lambda x: json.dumps(x).encode()))
+@given(
+    body=st.binary(max_size=60)
+    | json_values.map(lambda x: json.dumps(x).encode())
+    | fields.map(lambda x: json.dumps(x).encode())
+)
 def test_any_body_is_answered_or_refused_with_a_path(body):
-    try:
-        request = decode(body, RankRequest)
-    except RequestError as error:
-        assert error.path.startswith("$")
-        return
-    assert math.isfinite(request.offset)
     with Scorer(live_store(), MemoryLog(), clock=clock()) as scorer:
         reply = Client(create_app(Service({"shop": scorer})))("POST", "/v1/rank", body)
     assert reply.status in {200, 400}
     if reply.status == 400:
         assert reply.json()["error"]["path"].startswith("$")
+    else:
+        assert math.isfinite(decode(body, RankRequest).offset)

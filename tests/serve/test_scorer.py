@@ -11,6 +11,7 @@ from served import BAGS, NOW_MS, clock, learn, live_store, model
 
 from nearline.errors import BusyError, LogError, ModelError, RequestError
 from nearline.events import Impression, MemoryLog, decode_events, to_examples
+from nearline.events.partition import partitions_of
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
 from nearline.serve import (
@@ -22,13 +23,12 @@ from nearline.serve import (
     PolicyChoice,
     RankRequest,
     Scorer,
-    ScorerSettings,
     ScoreRequest,
+    ScorerSettings,
 )
 from nearline.store.embedded import EmbeddedStore
 from nearline.store.generations import Status
 from nearline.store.seeding import with_records
-from nearline.events.partition import partitions_of
 from nearline.testing import ManualClock
 
 number = st.floats(-3, 3).map(lambda x: round(x, 3))
@@ -36,17 +36,25 @@ number = st.floats(-3, 3).map(lambda x: round(x, 3))
 
 def features(bag, *, sure=True):
     keys = [*BAGS[bag], f"unknown-{bag}", "price=", "w1"]
-    return st.dictionaries(st.sampled_from(keys), number, min_size=int(sure), max_size=4) | st.lists(number, max_size=2)
+    return st.dictionaries(st.sampled_from(keys), number, min_size=int(sure), max_size=4) | st.lists(
+        number, max_size=2
+    )
 
 
 @st.composite
 def requests(draw):
     """Requests whose candidates bring their features, some with shared ones in the same bag."""
     names = draw(st.lists(st.sampled_from([f"m{i}" for i in range(6)]), min_size=1, max_size=8))
-    shared = draw(st.fixed_dictionaries({}, optional={"context": features("context"), "other": features("context")}))
+    shared = draw(
+        st.fixed_dictionaries({}, optional={"context": features("context"), "other": features("context")})
+    )
     candidates = []
     for name in names:
-        own = draw(st.fixed_dictionaries({}, optional={"of_item": features("of_item"), "context": features("context")}))
+        own = draw(
+            st.fixed_dictionaries(
+                {}, optional={"of_item": features("of_item"), "context": features("context")}
+            )
+        )
         if "context" in shared and "context" in own:
             if isinstance(shared["context"], list) or isinstance(own["context"], list):
                 del own["context"]
@@ -82,7 +90,13 @@ def msgspec_replace(game, random):
 def test_what_is_shown_is_what_the_model_says_of_what_is_logged(outcome, wide):
     store = live_store(model(outcome, wide))
     for seed, (name, entity) in enumerate(
-        [("per-user", "u1"), ("per-item", "m1"), ("per-item", "m2"), ("per-user-time", "u2"), ("per-user", "u2")]
+        [
+            ("per-user", "u1"),
+            ("per-item", "m1"),
+            ("per-item", "m2"),
+            ("per-user-time", "u2"),
+            ("per-user", "u2"),
+        ]
     ):
         learn(store, name, entity, seed)
     log = MemoryLog()
@@ -135,9 +149,13 @@ def test_kept_features_given_ones_and_matrices_are_scored_and_logged_alike():
         )
         answers = [
             scorer.answer(RankRequest(list(of), **ask)),
-            scorer.answer(RankRequest([Candidate(name, {"of_item": one}) for name, one in of.items()], **ask)),
+            scorer.answer(
+                RankRequest([Candidate(name, {"of_item": one}) for name, one in of.items()], **ask)
+            ),
             scorer.answer(RankRequest([], **ask), matrix),
-            scorer.answer(RankRequest(["m0", "m1", *(Candidate(n, {"of_item": of[n]}) for n in list(of)[2:])], **ask)),
+            scorer.answer(
+                RankRequest(["m0", "m1", *(Candidate(n, {"of_item": of[n]}) for n in list(of)[2:])], **ask)
+            ),
         ]
     first = answers[0]
     for other in answers[1:]:
@@ -190,7 +208,9 @@ def test_a_small_cache_serves_more_entities_than_it_holds():
         for begin in range(0, 9_000, 500):
             names = [f"m{i}" for i in range(begin, begin + 500)]
             scored = scorer.score(ScoreRequest([Candidate(name) for name in names])).scored
-            assert [one.versions["item"] for one in scored] == [int(i % 3 == 0) for i in range(begin, begin + 500)]
+            assert [one.versions["item"] for one in scored] == [
+                int(i % 3 == 0) for i in range(begin, begin + 500)
+            ]
 
 
 def test_what_is_forgotten_widens_as_time_passes():
@@ -267,7 +287,9 @@ def test_without_a_live_generation_there_is_nothing_to_serve():
 
 def test_a_request_asked_again_shows_duplicates():
     store, log = live_store(), MemoryLog()
-    request = RankRequest([Candidate(f"m{i}") for i in range(9)], {"user": "u1"}, id="r1", policy="thompson", k=3)
+    request = RankRequest(
+        [Candidate(f"m{i}") for i in range(9)], {"user": "u1"}, id="r1", policy="thompson", k=3
+    )
     with Scorer(store, log, clock=clock()) as scorer:
         first, second = scorer.rank(request), scorer.rank(request)
     assert first == second
@@ -287,7 +309,9 @@ def test_a_request_asked_again_shows_duplicates():
 def test_propensities_are_logged_as_replied(policy, name):
     store, log = live_store(), MemoryLog()
     with Scorer(store, log, clock=clock()) as scorer:
-        ranking = scorer.rank(RankRequest([Candidate(f"m{i}") for i in range(9)], {"user": "u1"}, policy=policy, k=4))
+        ranking = scorer.rank(
+            RankRequest([Candidate(f"m{i}") for i in range(9)], {"user": "u1"}, policy=policy, k=4)
+        )
     events = decode_events(log.read(0, 100).records)
     assert {event.policy for event in events} == {ranking.policy} == {name}
     assert [event.propensity for event in events] == [one.propensity for one in ranking.ranked]
@@ -305,9 +329,18 @@ CANDIDATE = [Candidate("m1")]
         (RankRequest(["nobody"]), "$.candidates[0]"),
         (RankRequest([Candidate("x" * 300)]), "$.candidates"),
         (RankRequest([Candidate("ä" * 200)]), "$.candidates"),
-        (RankRequest([Candidate("m", {"f": {f"x{i}": 1.0 for i in range(1_001)}})]), "$.candidates[0].features"),
-        (RankRequest([Candidate("m", {"of_item": {"price": np.inf}})]), "$.candidates[0].features.of_item.price"),
-        (RankRequest([Candidate("m", {"b": {"x": 1.0}})], {}, {"b": {"x": 1.0}}), "$.candidates[0].features.b.x"),
+        (
+            RankRequest([Candidate("m", {"f": {f"x{i}": 1.0 for i in range(1_001)}})]),
+            "$.candidates[0].features",
+        ),
+        (
+            RankRequest([Candidate("m", {"of_item": {"price": np.inf}})]),
+            "$.candidates[0].features.of_item.price",
+        ),
+        (
+            RankRequest([Candidate("m", {"b": {"x": 1.0}})], {}, {"b": {"x": 1.0}}),
+            "$.candidates[0].features.b.x",
+        ),
         (RankRequest([Candidate("m", {"b": [1.0]})], {}, {"b": {"x": 1.0}}), "$.candidates[0].features.b"),
         (RankRequest(CANDIDATE, policy="best"), "$.policy.name"),
         (RankRequest(CANDIDATE, policy=PolicyChoice("ucb", epsilon=0.1)), "$.policy.epsilon"),
@@ -319,9 +352,8 @@ CANDIDATE = [Candidate("m1")]
 )
 def test_what_cannot_be_answered_is_refused_with_its_path_and_not_logged(request_, path):
     log = MemoryLog()
-    with Scorer(live_store(), log, clock=clock()) as scorer:
-        with pytest.raises(RequestError) as refused:
-            scorer.rank(request_)
+    with Scorer(live_store(), log, clock=clock()) as scorer, pytest.raises(RequestError) as refused:
+        scorer.rank(request_)
     assert refused.value.path == path
     assert log.end() == 0
 
@@ -362,12 +394,16 @@ def test_kept_candidates_are_there_after_a_restart_and_for_another_process_after
 
 def test_a_candidate_that_was_deleted_or_put_anew_is_served_so():
     with Scorer(live_store(), MemoryLog(), clock=clock()) as scorer:
-        scorer.keep({"a": KeptFeatures({"of_item": {"price": 1.0}}), "b": KeptFeatures({"of_item": {"price": 2.0}})})
+        scorer.keep(
+            {"a": KeptFeatures({"of_item": {"price": 1.0}}), "b": KeptFeatures({"of_item": {"price": 2.0}})}
+        )
         first = scorer.score(ScoreRequest(["a", "b"])).scored
         scorer.forget("a")
         with pytest.raises(RequestError, match="no features are kept of 'a'"):
             scorer.score(ScoreRequest(["a", "b"]))
-        scorer.keep({"c": KeptFeatures({"of_item": {"price": 1.0}}), "b": KeptFeatures({"of_item": {"price": 1.0}})})
+        scorer.keep(
+            {"c": KeptFeatures({"of_item": {"price": 1.0}}), "b": KeptFeatures({"of_item": {"price": 1.0}})}
+        )
         second = scorer.score(ScoreRequest(["c", "b"])).scored
     assert first[0].linear == second[0].linear == second[1].linear != first[1].linear
 
@@ -393,7 +429,8 @@ def test_concurrent_requests_share_an_append_and_none_is_answered_before():
     with Scorer(live_store(), log, ScorerSettings(k=1), clock=clock()) as scorer:
         answered = []
         threads = [
-            threading.Thread(target=lambda: answered.append(scorer.rank(RankRequest([Candidate("m1")])))) for _ in range(20)
+            threading.Thread(target=lambda: answered.append(scorer.rank(RankRequest([Candidate("m1")]))))
+            for _ in range(20)
         ]
         threads[0].start()
         assert log.begun.wait(10)

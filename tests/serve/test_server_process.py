@@ -1,4 +1,4 @@
-"""The server as a process: what it acknowledged is in the log after SIGKILL; it drains, and it can be stopped at once."""
+"""The server as a process: what it acknowledged is in the log after SIGKILL; it drains, and takes over changes."""
 
 import http.client
 import json
@@ -18,7 +18,6 @@ from nearline.events import EmbeddedLog, Feedback, decode_events
 from nearline.events.partition import partitions_of
 from nearline.posterior.outcomes import Outcome
 from nearline.store.embedded import EmbeddedStore
-from nearline.store.generations import Status
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.published import positions_in, publish
 
@@ -73,8 +72,12 @@ class Server:
 
     def __init__(self, folder, *options):
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [*NEARLINE, "serve", "shop.toml", *options], cwd=folder, stderr=subprocess.PIPE, text=True, env=environment
+        self.process = subprocess.Popen(  # noqa: S603
+            [*NEARLINE, "serve", "shop.toml", *options],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self.said = []
         for line in self.process.stderr:
@@ -136,7 +139,12 @@ def test_what_was_acknowledged_is_in_the_log_after_sigkill(folder, serve):
         connection = server.connect()
         for i in range(10_000):
             try:
-                status, reply = ask(connection, "POST", "/v1/rank", BODY | {"entities": {"user": f"u{number}"}, "id": f"{number}-{i}"})
+                status, reply = ask(
+                    connection,
+                    "POST",
+                    "/v1/rank",
+                    BODY | {"entities": {"user": f"u{number}"}, "id": f"{number}-{i}"},
+                )
             except (OSError, http.client.HTTPException):
                 return
             assert status == 200
@@ -208,10 +216,11 @@ def test_a_server_that_learns_inline_answers_by_what_it_was_told(folder, serve):
     first = server.ask("POST", "/v1/rank", body)[1]["ranked"]
     said = {"feedback": [{"impression": one["impression"], "label": 1} for one in first]}
     assert server.ask("POST", "/v1/feedback", said) == (200, {"accepted": 3})
+    again = {name: body[name] for name in ("candidates", "entities")}
     limit = time.monotonic() + 20
-    while server.ask("POST", "/v1/score", {k: body[k] for k in ("candidates", "entities")})[1]["scored"][0]["versions"]["user"] == 0:
+    while server.ask("POST", "/v1/score", again)[1]["scored"][0]["versions"]["user"] == 0:
         assert time.monotonic() < limit
-    after = {one["id"]: one for one in server.ask("POST", "/v1/score", {k: body[k] for k in ("candidates", "entities")})[1]["scored"]}
+    after = {one["id"]: one for one in server.ask("POST", "/v1/score", again)[1]["scored"]}
     for one in first:
         assert after[one["id"]]["probability"] > one["probability"]
         assert after[one["id"]]["std"] < one["std"]
@@ -226,7 +235,10 @@ def test_a_server_that_learns_inline_answers_by_what_it_was_told(folder, serve):
         ('token_file = "none"\n', "serve.token_file"),
         ('certificate = "a"\n', "expected certificate and key"),
         ('item = "shelf"\n', "serve.item: no random effect"),
-        ("policy = { name = 'ucb', epsilon = 0.5 }\n", "serve.policy.epsilon: policy 'ucb' has no such parameter"),
+        (
+            "policy = { name = 'ucb', epsilon = 0.5 }\n",
+            "serve.policy.epsilon: policy 'ucb' has no such parameter",
+        ),
     ],
 )
 def test_a_configuration_that_will_not_do_is_refused(folder, capsys, change, says):

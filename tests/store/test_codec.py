@@ -11,7 +11,7 @@ from stored import any_records, assert_same, blocks, records, single
 from nearline.errors import DataError, ModelError
 from nearline.posterior.blocks import Blocks
 from nearline.store.codec import FULL, SINGLE, decode_records, encode_records, versions_of
-from nearline.store.records import Records, join_records, no_records, select_records
+from nearline.store.records import Records, no_records, select_records
 
 
 def one_record(*, full: bool) -> Records:
@@ -195,15 +195,11 @@ def test_what_could_not_be_read_again_is_not_written():
         encode_records(replace(good, evidence=large), single=True)
 
 
-def test_records_are_checked_joined_and_selected():
-    one, other = records([2, 0], seed=1), records([3], seed=2)
-    joined = join_records([one, other], full=True)
-    assert_same(select_records(joined, np.array([0, 1])), one)
-    assert_same(select_records(joined, np.array([2])), other)
-    assert_same(select_records(joined, np.array([-1])), no_records(1, full=True))
-    assert_same(join_records([], full=False), no_records(0, full=False))
-    with pytest.raises(DataError, match="all of them full"):
-        join_records([one], full=False)
+def test_records_are_checked_and_selected():
+    one = records([2, 0], seed=1)
+    assert_same(select_records(one, np.array([0, 1])), one)
+    assert_same(select_records(select_records(one, np.array([1, 0])), np.array([1, 0])), one)
+    assert_same(select_records(one, np.array([-1])), no_records(1, full=True))
     with pytest.raises(DataError, match="one for each of 2 blocks"):
         replace(one, version=np.array([1]))
     with pytest.raises(DataError, match="list their columns"):

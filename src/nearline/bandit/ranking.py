@@ -44,9 +44,9 @@ def top(scores: Floats, k: int) -> Ints:
 
 
 def ranks(scores: Floats, candidates: Ints) -> Ints:
-    """Return the place of each candidate listed in the order of `top`, in each row of `scores` float64[n, C], int64[n, k].
+    """Return where each candidate listed is in the order of `top`, 0 the first, int64[n, k].
 
-    0 is first.
+    For each row of `scores` float64[n, C].
     """
     scores = np.where(np.isnan(scores), -np.inf, scores)
     found = np.empty((len(scores), len(candidates)), dtype=np.int64)

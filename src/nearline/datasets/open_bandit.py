@@ -1,4 +1,4 @@
-"""Open Bandit, men: 2 x 10,000 impressions of fashion items at three positions, with true propensities, November 2019."""
+"""Open Bandit, men: 2 x 10,000 impressions of fashion items with true propensities, November 2019."""
 
 from pathlib import Path
 

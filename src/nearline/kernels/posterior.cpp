@@ -387,7 +387,7 @@ int64_t score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) 
   return first_failed(status);
 }
 
-int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t request, uint64_t first) {
+int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t request, uint64_t first, int64_t draws) {
   const RowsArgument argument = read_rows(rows);
   DrawJob job;
   job.rows = argument.rows;
@@ -399,10 +399,9 @@ int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t reque
   job.key = need<const uint64_t>(out, "keys", argument.entities);
   job.request = request;
   job.first = first;
-  const auto scores = need_values<double>(out, "scores");
-  job.draws = job.count > 0 ? scores.size / job.count : 0;
-  require(scores.size == job.draws * job.count, "scores must have a value for each draw and row");
-  job.scores = scores.data;
+  require(draws >= 0, "draws must not be negative");
+  job.draws = draws;
+  job.scores = need<double>(out, "scores", draws * job.count);
   std::vector<int8_t> status(static_cast<size_t>(argument.entities));
   job.status = status.data();
   const nb::gil_scoped_release release;
@@ -411,6 +410,7 @@ int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t reque
 }
 
 int64_t factor(nb::handle beliefs, nb::handle out, int64_t columns) {
+  require(columns >= 0 && columns < (int64_t{1} << 31), "beliefs: impossible number of columns");
   FactorJob job;
   job.beliefs = read_blocks<const double>(beliefs, columns);
   require(job.beliefs.full, "a diagonal precision has no factor");

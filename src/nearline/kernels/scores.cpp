@@ -53,12 +53,9 @@ void dot_dense_rows(const Rows& rows, const T* x, int64_t e, const double* b, in
 // Calls put(row, x . b) for each row of entity e. False if a feature lies outside the block.
 template <class Put>
 bool dot_rows_of(const Rows& rows, int64_t e, const Places& places, const double* b, int64_t d, const Put& put) {
-  if (rows.dense) {
-    dot_dense_rows(rows, rows.dense, e, b, d, put);
-    return true;
-  }
-  if (rows.dense32) {
-    dot_dense_rows(rows, rows.dense32, e, b, d, put);
+  if (!rows.indptr) {
+    if (rows.dense32) dot_dense_rows(rows, rows.dense32, e, b, d, put);
+    else dot_dense_rows(rows, rows.dense, e, b, d, put);
     return true;
   }
   for (int64_t i = rows.row_start[e]; i < rows.row_start[e + 1]; ++i) {
@@ -80,12 +77,8 @@ bool gather_columns(const Rows& rows, const int64_t* row, int64_t count, const P
   const int64_t dp = padded(d);
   if (rows.indptr || count < width || d < dp) std::fill(x, x + dp * width, 0.0);
   for (int64_t i = 0; i < count; ++i) {
-    if (rows.dense) {
-      const double* from = rows.dense + row[i] * rows.columns;
-      for (int64_t j = 0; j < d; ++j) x[j * width + i] = from[j];
-    } else if (rows.dense32) {
-      const float* from = rows.dense32 + row[i] * rows.columns;
-      for (int64_t j = 0; j < d; ++j) x[j * width + i] = static_cast<double>(from[j]);
+    if (!rows.indptr) {
+      for (int64_t j = 0; j < d; ++j) x[j * width + i] = feature(rows, row[i], j);
     } else {
       for (int64_t k = rows.indptr[row[i]]; k < rows.indptr[row[i] + 1]; ++k) {
         const int32_t j = places.find(rows.indices[k]);
@@ -109,7 +102,8 @@ bool for_rows(const Rows& rows, int64_t e, const Work& work) {
   return true;
 }
 
-// x' diag(precision)^-1 x of each row, all of whose features the block is known to have. Sparse rows may name a column twice: they are summed in x first.
+// x' diag(precision)^-1 x of each row, all of whose features the block is known to have. Sparse rows may name a column
+// twice: they are summed in x first.
 void add_diagonal_variances(const ScoreJob& job, int64_t e, const Belief& belief, const Places& places,
                             Workspace& ws) {
   const Rows& rows = job.rows;

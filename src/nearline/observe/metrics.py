@@ -176,7 +176,7 @@ KEPT_CANDIDATES: Final = Metric(
     "It is what was put less what was deleted.",
 )
 
-METRICS: Final = (
+OF_WORKERS: Final = (
     EVENTS,
     EVENTS_WAITING,
     LAG_EVENTS,
@@ -187,6 +187,8 @@ METRICS: Final = (
     FRESHNESS,
     TURN,
     GENERATION,
+)
+OF_SERVERS: Final = (
     REQUESTS,
     REQUEST_SECONDS,
     LOG_WAITING,
@@ -195,6 +197,7 @@ METRICS: Final = (
     BELIEFS,
     KEPT_CANDIDATES,
 )
+METRICS: Final = (*OF_WORKERS, *OF_SERVERS)
 
 
 @final

@@ -1,8 +1,8 @@
 """Beliefs + rows + keys -> draws of each row's linear predictor, from the posterior.
 
 A draw is a function of names: of the request, of the entity, and of its number. So it is the same again when a request
-is repeated, and does not depend on what else is drawn. `nearline.posterior.reference_draws` has the definition; here it is
-by compiled code, whose last bits may differ between instruction sets.
+is repeated, and does not depend on what else is drawn. `nearline.posterior.reference_draws` has the definition; this is
+compiled code, whose last bits may differ between instruction sets.
 """
 
 from dataclasses import dataclass
@@ -39,4 +39,4 @@ def add_draws(
     lacks a column of its rows, or a precision is not positive definite.
     """
     out = _Out(scores, keys, factors)
-    require_scored(_posterior.draw(rows, beliefs, out, request, first))
+    require_scored(_posterior.draw(rows, beliefs, out, request, first, len(scores)))

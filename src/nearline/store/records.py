@@ -1,6 +1,5 @@
 """What is kept of entities: evidence, and which rows of the log it contains."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from nearline.arrays import Ints
 from nearline.errors import DataError
-from nearline.posterior.blocks import Blocks, packed_starts
+from nearline.posterior.blocks import Blocks
 from nearline.posterior.evidence import no_evidence, select_evidence
 
 
@@ -60,29 +59,4 @@ def select_records(records: Records, index: Ints) -> Records:
         np.append(records.as_of_ms, 0)[index],
         np.append(records.rows, 0)[index],
         select_evidence(records.evidence, index),
-    )
-
-
-def join_records(parts: Sequence[Records], *, full: bool) -> Records:
-    """The records of all parts, one after the other; all of them full or all diagonal, as `full` says."""
-    parts = [no_records(0, full=full), *parts]
-    if any(part.evidence.full is not full for part in parts):
-        raise DataError("records to join: expected all of them full, or all of them diagonal")
-    evidence = [part.evidence for part in parts]
-    start = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(blocks.start) for blocks in evidence]))])
-    start = start.astype(np.int64)
-    blocks = Blocks(
-        start,
-        np.concatenate([part.mean for part in evidence]),
-        np.concatenate([part.precision for part in evidence]),
-        np.concatenate([part.column for part in evidence if part.column is not None]),
-        packed_starts(start) if full else None,
-        full,
-    )
-    return Records(
-        np.concatenate([part.version for part in parts]),
-        np.concatenate([part.position for part in parts]),
-        np.concatenate([part.as_of_ms for part in parts]),
-        np.concatenate([part.rows for part in parts]),
-        blocks,
     )
