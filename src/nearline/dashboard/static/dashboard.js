@@ -4,6 +4,14 @@
   const EVERY_MS = 5000;
   const SAY_EVERY_MS = 60000;
   const HEIGHT = 230;
+  const [MINUTE, HOUR, DAY] = [60, 3600, 86400];
+  const TIMES = [
+    ...[1, 2, 5, 10, 15, 30],
+    ...[1, 2, 3, 5, 10, 15, 20, 30].map((one) => one * MINUTE),
+    ...[1, 2, 3, 6, 12].map((one) => one * HOUR),
+    ...[1, 2, 5, 10, 30, 90, 365].map((one) => one * DAY),
+  ];
+  const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10000, 100000];
   const DASHES = [[7, 4], [2, 3], [9, 3, 2, 3], [4, 4], [12, 4]];
   const main = document.querySelector("main[data-source]");
   if (main === null) return;
@@ -31,8 +39,8 @@
     let day = "";
     return ticks.map((tick) => {
       const [date, time] = new Date(tick * 1000).toISOString().split("T");
-      if (step >= 86400) return date;
-      const text = time.slice(0, step < 60 ? 8 : 5);
+      if (step >= DAY) return date;
+      const text = time.slice(0, step < MINUTE ? 8 : 5);
       if (date === day) return text;
       day = date;
       return `${text}\n${date}`;
@@ -56,7 +64,7 @@
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { x: { time: chart.is_time } },
       axes: [
-        { ...axis, space: 90, ...(chart.is_time ? { values: timesOf } : { incrs: [1, 2, 5, 10, 20, 50, 100, 1000, 10000] }) },
+        { ...axis, ...(chart.is_time ? { space: 75, incrs: TIMES, values: timesOf } : { space: 40, incrs: COUNTS }) },
         { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(6)))) },
       ],
       series: [{ label: chart.is_time ? "UTC" : "version", value: (_, at) => stamp(at, chart.is_time) }, ...series],
