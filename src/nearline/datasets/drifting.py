@@ -1,11 +1,9 @@
 """A generated stream whose truth moves: the impressions of `generated`, over weeks, with tastes that drift.
 
-Every coefficient of a user or an item follows a process of its own, stationary with the standard deviation it has in
-`generated`, whose correlation with itself t later is exp(-t / time constant) (Ornstein and Uhlenbeck,
-doi:10.1103/PhysRev.36.823). Users and items appear over time. What all have in common does not change.
+Every coefficient of a user or an item follows a process of its own (`population`). Users and items appear over time.
+What all have in common does not change.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -15,12 +13,8 @@ from scipy.special import expit
 
 from nearline.arrays import ArrowArray, Floats, Ints
 from nearline.datasets.generated import (
-    DEVICE_EFFECT,
     DEVICES,
-    FIXED,
-    GENRE_EFFECT,
     GENRES,
-    INTERCEPT,
     ITEM_STD,
     USER_STD,
     Generated,
@@ -28,6 +22,7 @@ from nearline.datasets.generated import (
     named,
     true_fixed,
 )
+from nearline.datasets.population import Population
 
 DAY_MS: Final = 86_400_000
 FIRST_MS: Final = 1_700_006_400_000
@@ -76,9 +71,7 @@ def generate_stream(rows: int, seed: int, drift: Drift | None = None) -> Generat
         _appears(rng, count, share) for count, share in ((users, drift.new_users), (items, drift.new_items))
     )
     user_often, item_often = rng.gamma(1.5, size=users), rng.gamma(1.5, size=items)
-    genre, length = rng.integers(len(GENRES), size=items), rng.normal(size=items)
-    age = rng.normal(size=users)
-    taste, appeal = _drawn(rng, USER_STD, users), _drawn(rng, ITEM_STD, items)
+    population = Population.drawn(rng, users, items)
     when = np.sort(rng.random(rows))
     steps = drift.days * STEPS_PER_DAY
     edges = np.searchsorted(when, np.arange(steps + 1) / steps)
@@ -86,30 +79,24 @@ def generate_stream(rows: int, seed: int, drift: Drift | None = None) -> Generat
     device = rng.integers(len(DEVICES), size=rows)
     for step in range(steps):
         here = slice(int(edges[step]), int(edges[step + 1]))
-        taste = _moved(rng, taste, USER_STD, drift.user_days)
-        appeal = _moved(rng, appeal, ITEM_STD, drift.item_days)
+        population = population.moved(rng, 1.0 / STEPS_PER_DAY, drift.user_days, drift.item_days)
         user[here] = _among(rng, user_often * (user_from <= step / steps), here.stop - here.start)
         item[here] = _among(rng, item_often * (item_from <= step / steps), here.stop - here.start)
-        u, i = user[here], item[here]
-        own = taste[:, u]
-        logit[here] = own[0] + own[1] * length[i] + own[2 + genre[i], np.arange(len(u))]
-        logit[here] += appeal[0, i] + appeal[1, i] * age[u]
-    logit += FIXED[INTERCEPT] + FIXED["length"] * length[item] + FIXED["age"] * age[user]
-    logit += np.array(GENRE_EFFECT)[genre[item]] + np.array(DEVICE_EFFECT)[device]
+        logit[here] = population.logits(user[here], item[here], device[here])
     columns: dict[str, ArrowArray] = {
         "time": pa.array(FIRST_MS + (when * drift.days * DAY_MS).astype(np.int64)),
         "user": named("user-", user),
         "item": named("item-", item),
-        "genre": pa.array(np.array(GENRES)[genre[item]]),
-        "length": pa.array(length[item]),
-        "age": pa.array(age[user]),
+        "genre": pa.array(np.array(GENRES)[population.genre[item]]),
+        "length": pa.array(population.length[item]),
+        "age": pa.array(population.age[user]),
         "device": pa.array(np.array(DEVICES)[device]),
         "clicked": pa.array((rng.random(rows) < expit(logit)).astype(np.int8)),
     }
     truth = {
         "fixed": true_fixed(),
-        "per-user": TrueEffect(dict(zip(USER_STD, taste, strict=True)), "user-"),
-        "per-item": TrueEffect(dict(zip(ITEM_STD, appeal, strict=True)), "item-"),
+        "per-user": TrueEffect(dict(zip(USER_STD, population.taste, strict=True)), "user-"),
+        "per-item": TrueEffect(dict(zip(ITEM_STD, population.appeal, strict=True)), "item-"),
     }
     return Generated(pa.table(columns), truth)
 
@@ -119,18 +106,6 @@ def _appears(rng: np.random.Generator, count: int, share: float) -> Floats:
     at = np.where(rng.random(count) < share, rng.random(count), 0.0)
     at[0] = 0.0
     return at
-
-
-def _drawn(rng: np.random.Generator, std: dict[str, float], count: int) -> Floats:
-    """Coefficients [features, entities] out of the population."""
-    drawn: Floats = rng.normal(size=(len(std), count)) * np.array(list(std.values()))[:, None]
-    return drawn
-
-
-def _moved(rng: np.random.Generator, now: Floats, std: dict[str, float], time_constant_days: float) -> Floats:
-    """The coefficients one step later."""
-    stays = math.exp(-1.0 / (STEPS_PER_DAY * time_constant_days))
-    return stays * now + math.sqrt(1.0 - stays**2) * _drawn(rng, std, now.shape[1])
 
 
 def _among(rng: np.random.Generator, often: Floats, rows: int) -> Ints:
