@@ -130,7 +130,7 @@ def test_names_come_through_whole(client):
 def test_the_numbers_fetched_are_those_of_the_page(client):
     page, live = unescape(client.get("/").text), client.get("/overview.json").json()
     for one in live["numbers"]:
-        assert f'id="number-{one["id"]}">{one["text"]}</dd>' in page
+        assert f'id="number-{one["id"]}">{one["text"]}<' in page
     for table in [*live["tables"], *(chart["table"] for chart in live["charts"])]:
         assert f'id="table-{table["id"]}"' in page
         for row in table["rows"]:

@@ -17,7 +17,7 @@ from nearline.dashboard.watched import Watched
 from nearline.errors import ConfigError, ModelError
 from nearline.events.embedded import EmbeddedLog
 from nearline.stream.joined_log import JoinedLog
-from nearline.wiring import existing_store, find_store, stream_folder
+from nearline.wiring import existing_store, find_store, server_settings, stream_folder
 
 
 def dashboard_command(
@@ -29,24 +29,19 @@ def dashboard_command(
     allow_changes: Annotated[
         bool, typer.Option("--allow-changes", help="Let people switch generations.")
     ] = False,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="NEARLINE_DASHBOARD_TOKEN",
-            help="Ask for this token, or for this password in a browser.",
-            show_default="none",
-        ),
-    ] = None,
 ) -> None:
     """Show a deployment in a browser, beside its workers, until SIGTERM or an interrupt."""
     from nearline.dashboard.alone import serve  # noqa: PLC0415 - needs the extra
 
-    folder = stream_folder(read_config(config).stream, config)
+    settings = read_config(config)
+    folder, token = stream_folder(settings.stream, config), server_settings(settings, config).token
     if find_store(folder) is None:
         raise ModelError(f"{folder}: no deployment there; begin one: nearline publish MODEL {config}")
     is_private = _is_loopback(host)
     if token is None and not is_private:
-        raise ConfigError(f"--host: other machines reach {host}: set NEARLINE_DASHBOARD_TOKEN too")
+        raise ConfigError(
+            f"--host: other machines reach {host}: name a file with a token in serve.token_file"
+        )
     with ExitStack() as stack, stopping() as stop:
         watched = Watched(_opened(folder, config.stem, stack))
         serve(

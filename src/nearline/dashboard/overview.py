@@ -63,9 +63,9 @@ def _numbers(look: Look) -> tuple[Number, ...]:
         Number("rate", "events a second", rate, "with a time in the last minute"),
         Number("lag-events", "events to join", count(standing.events_left), "in the log, not joined yet"),
         Number("lag-rows", "rows to learn", count(standing.rows_left), "joined, not learned yet"),
-        Number("fresh", "since the last row learned", words.age(_freshness(look)), "clock less event time"),
+        Number("fresh", "last row learned", words.age(_freshness(look)), "ago: clock less event time"),
         Number("loss", LOSS[look.model.outcome], loss, rows),
-        Number("calibration", "observed / expected", calibration, "1 is right"),
+        Number("calibration", "calibration", calibration, "observed / expected; 1 is right"),
         Number("generation", "generation", str(look.generation), "serves, and is learned into"),
     )
 

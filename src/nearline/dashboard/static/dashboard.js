@@ -153,7 +153,8 @@
     const before = new Map(latest === null ? [] : tables(latest).map((table) => [table.id, table]));
     for (const one of live.numbers) {
       document.getElementById(`number-${one.id}`).textContent = one.text;
-      document.getElementById(`meaning-${one.id}`).textContent = one.meaning;
+      const meaning = document.getElementById(`meaning-${one.id}`);
+      if (meaning !== null) meaning.textContent = one.meaning;
     }
     for (const table of tables(live)) fill(table, before.get(table.id));
     latest = live;
