@@ -218,7 +218,7 @@ class Oracle:
     def __init__(self, world: World, after: int = 0, name: str = "oracle") -> None:
         self.name = name
         self._world, self._after = world, after
-        self._shown = np.zeros(world.settings.items + world.settings.new_items, dtype=np.int64)
+        self._shown = np.zeros(world.item_count, dtype=np.int64)
 
     def show(self, visit: Visit) -> Shown:
         """Show what it takes for the best."""
