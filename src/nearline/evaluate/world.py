@@ -19,6 +19,7 @@ from nearline.datasets.drifting import FIRST_MS
 from nearline.datasets.generated import DEVICES, GENRES
 from nearline.datasets.population import Population
 from nearline.errors import ConfigError
+from nearline.events.impression import Features
 from nearline.model.game import expected_response
 from nearline.posterior.outcomes import Outcome
 
@@ -154,12 +155,12 @@ class World:
         """Whether each of these items has appeared during the run."""
         return np.asarray(self._born[items] >= 0)
 
-    def features_of_item(self, item: int) -> dict[str, dict[str, float]]:
+    def features_of_item(self, item: int) -> dict[str, Features]:
         """Bag to the features of an item, as requests have them."""
         genre, length = GENRES[int(self._population.genre[item])], float(self._population.length[item])
         return {"of_item": {f"genre={genre}": 1.0, "length": length}}
 
-    def features_of_visitor(self, visit: Visit) -> dict[str, dict[str, float]]:
+    def features_of_visitor(self, visit: Visit) -> dict[str, Features]:
         """Bag to the features that all candidates of a visit share."""
         age = float(self._population.age[visit.user])
         return {"of_user": {"age": age}, "of_visit": {f"device={DEVICES[visit.device]}": 1.0}}
