@@ -173,9 +173,7 @@ class Worker:
             self._turn_seconds += perf_counter() - begin
         return was_busy
 
-    def run(
-        self, stop: Wish, watch: Callable[[Standing], None] | None = None, *, once: bool = False
-    ) -> None:
+    def run(self, stop: Wish, watch: Callable[[Standing], None] | None = None, *, once: bool = False) -> None:
         """Take turns until `stop` is set, or once there is nothing left; the turn under way is finished first."""
         while not stop.is_set():
             was_busy = self.turn()
