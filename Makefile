@@ -26,7 +26,7 @@ $(STAMP): $(VENV)/.tools $(SOURCES)
 
 build: $(STAMP)  ## Set up the virtual environment and compile the kernels
 
-demo: $(STAMP)  ## Replay a stream at each level of freshness; report in demo/report.html
+demo: $(STAMP)  ## Serve simulated visitors and learn from their clicks, for a minute
 	$(BIN)/nearline demo --out demo
 
 test: $(STAMP)  ## Run the tests (NEARLINE_DATA=DIR adds those on public data sets)

@@ -29,7 +29,7 @@ from nearline.wiring import open_store
 
 CANDIDATES = 100
 TASKSET = shutil.which("taskset") or "taskset"
-NEARLINE = [sys.executable, "-c", "from nearline.cli.main import main; main()"]
+NEARLINE = [sys.executable, "-c", "from nearline.cli.start import main; main()"]
 SETTINGS = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 

@@ -199,30 +199,30 @@ def ratings(directory: Path) -> dict[str, Any]:
 
     Sorted by time, ties in the order of the file and learned one after the other; predictions held to 1..5. Nothing is
     trained before: a random effect of one entity, everyone, stands for the shared model, and priors are wide. The
-    first tenth is predicted with these, and chooses narrower ones and what is forgotten; with those the whole stream
-    is walked again, and from the tenth on they predict. So no row is predicted by what was chosen on it.
+    first twentieth is predicted with these, and chooses narrower ones and what is forgotten; with those the whole
+    stream is walked again, and from there on they predict. So no row is predicted by what was chosen on it.
     """
     loaded = datasets.load("movielens100k", directory)
     examples = examples_from_table(
         loaded.table, replace(loaded.mapping, response_above=None), source="ratings"
     )
     stream = Stream.of(in_file_order(examples, loaded.table, directory))
-    tenth = len(stream) // 10
+    first_rows = len(stream) // 20
     model = nothing_known(stream.examples, {"everyone": "global", "user": "user", "film": "film"}, mean=3.0)
     began = time.process_time()
-    prefix = stream.part(0, tenth)
+    prefix = stream.part(0, first_rows)
     settings = choose_settings(
         prefix,
         model,
         OnlineSettings(),
         begin=0,
-        end=tenth,
+        end=first_rows,
         time_constants_ms=[days * DAY_MS for days in RATING_DAYS],
         spreads=RATING_SPREADS,
         tried=lambda settings, loss: print(f"    {loss:.6f} {in_days(settings)}", flush=True),
     )
     first = replay(prefix, [OnlineLevel(prefix, model, OnlineSettings())])["level 3"]
-    rest = replay(stream, [OnlineLevel(stream, model, settings)])["level 3"][tenth:]
+    rest = replay(stream, [OnlineLevel(stream, model, settings)])["level 3"][first_rows:]
     predicted = np.clip(np.concatenate([first, rest]), 1.0, 5.0)
     y = stream.examples.response
     return {

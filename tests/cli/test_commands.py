@@ -221,14 +221,14 @@ def test_unicode_columns_strange_entities_and_integers_for_names_go_through_ever
     assert nearline_json("score", model, tmp_path / "rows.parquet", "--out", tmp_path / "s.csv")["rows"] == 80
 
 
-def test_the_demo_shows_how_near_it_came_within_80_columns(tmp_path, nearline, monkeypatch):
+def test_the_replayed_demo_shows_how_near_it_came_within_80_columns(tmp_path, nearline, monkeypatch):
     monkeypatch.delenv("NEARLINE_DATA", raising=False)
-    code, out, err = nearline("demo", "--rows", "1000", "--out", tmp_path / "demo")
+    code, out, err = nearline("demo", "--replay", "--rows", "1000", "--out", tmp_path / "demo")
     assert code == 0
     assert "1,000 generated impressions" in err
     assert "level 3 + refits" in out
     assert "The levels side by side" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     lines = out.splitlines()
     assert max(len(line.rstrip()) for line in lines if not line.startswith("report: ")) <= 80
-    code, out, _ = nearline("demo", "--rows", "1000", "--out", tmp_path / "demo", "--json")
+    code, out, _ = nearline("demo", "--replay", "--rows", "1000", "--out", tmp_path / "demo", "--json")
     assert {row["feature"] for row in json.loads(out)["recovery"]} >= {"(intercept)", "length", "age"}

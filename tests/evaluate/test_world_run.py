@@ -12,7 +12,7 @@ from nearline.evaluate.world import World, WorldSettings
 from nearline.evaluate.world_arms import Arm, ArmSettings, DeployedArm, Oracle
 from nearline.evaluate.world_history import trained
 from nearline.evaluate.world_logs import judge_by_logs
-from nearline.evaluate.world_results import over_worlds, share_of, summaries
+from nearline.evaluate.world_results import share_of, summaries
 from nearline.evaluate.world_run import WorldRun, run_world
 from nearline.posterior.blocks import pack
 from nearline.serve import PolicyChoice
@@ -39,13 +39,17 @@ COLD = WorldSettings(visits=2000, hours=10.0, users=10, items=10, new_items=50, 
 def cold_start(tmp_path_factory):
     arms = ArmSettings("level 3"), ArmSettings("level 0", level=0)
     folder = tmp_path_factory.mktemp("cold-start")
-    return [run(COLD, seed, folder, arms, (("oracle", 0), ("after 20", 20))) for seed in (1, 2, 3)]
+    return [run(COLD, seed, folder, arms, (("oracle", 0), ("after 20", 20))) for seed in (1, 2)]
 
 
 def test_level_3_earns_nine_tenths_of_what_is_known_after_twenty_impressions(cold_start):
-    fresh, stale = (share_of(cold_start, arm, "after 20") for arm in ("level 3", "level 0"))
-    assert fresh.value >= 0.9
-    assert fresh.low > stale.value
+    fresh, stale = (
+        np.array([share_of([one], arm, "after 20").value for one in cold_start])
+        for arm in ("level 3", "level 0")
+    )
+    assert np.all(fresh >= 0.9)
+    assert np.all(stale < fresh - 0.02)
+    assert stale.mean() < 0.9
     missed = {
         arm: np.mean([(one.best - one.arms[arm].expected)[-500:].mean() for one in cold_start])
         for arm in ("level 3", "level 0")
@@ -98,12 +102,10 @@ def test_the_regret_of_thompson_sampling_flattens(exploring):
 
 def test_draws_with_the_precision_for_the_covariance_fail_that_test(exploring, tmp_path, monkeypatch):
     monkeypatch.setattr(Candidates, "draws", inverted)
-    faulty = [run(STANDING_STILL, seed, tmp_path, [ArmSettings("thompson", THOMPSON)]) for seed in (1, 2)]
+    faulty = [run(replace(STANDING_STILL, visits=1200), 1, tmp_path, [ArmSettings("thompson", THOMPSON)])]
     assert not flattens(faulty, "thompson")
-    wrong, right = (
-        over_worlds([one.arms["thompson"].clicks.sum() for one in runs]) for runs in (faulty, exploring)
-    )
-    assert wrong.value < 0.7 * right.value
+    wrong = summaries(faulty)[0].regret[-1].value
+    assert wrong > 3 * summaries(exploring)[0].regret[-1].value
 
 
 SHORT = replace(STANDING_STILL, visits=300, hours=3.0)

@@ -12,7 +12,7 @@ from nearline.stream.drift_watch import DriftWatch
 
 EVERY_MS = 60_000
 _STANDARD_ERROR = 2
-_NEARLINE = (sys.executable, "-c", "from nearline.cli.start import main; main()")
+NEARLINE = (sys.executable, "-c", "from nearline.cli.start import main; main()")
 
 
 @final
@@ -53,5 +53,5 @@ class DriftAlarm:
 
 def start_refit(config: Path) -> subprocess.Popen[bytes]:
     """Begin `nearline refit` of level 2 in a process of its own; what it says goes to standard error."""
-    command = [*_NEARLINE, "refit", str(config), "--level", "2"]
+    command = [*NEARLINE, "refit", str(config), "--level", "2"]
     return subprocess.Popen(command, stdout=_STANDARD_ERROR, stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves

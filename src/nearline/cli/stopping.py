@@ -3,10 +3,11 @@
 It imports next to nothing, so that it can be in place before the imports that take seconds.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event as Signal
+from select import select
 from types import FrameType
 from typing import final
 
@@ -15,16 +16,31 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 @final
 class Stop:
-    """Set by the first signal; `name` says which."""
+    """Set by the first signal; `name` says which.
+
+    A handler may interrupt its own thread anywhere, inside a wait too, so it takes no lock, which that of a
+    `threading.Event` would: it writes a byte, and the byte stays.
+    """
 
     def __init__(self) -> None:
-        self.signal, self.name = Signal(), "idle"
+        self.name = "idle"
+        self._asked = False
+        self._read, self._write = os.pipe()
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal."""
-        if not self.signal.is_set():
-            self.name = signal.Signals(number).name
-            self.signal.set()
+        if not self._asked:
+            self._asked, self.name = True, signal.Signals(number).name
+            os.write(self._write, b".")
+
+    def is_set(self) -> bool:
+        """Whether there was a signal."""
+        return self._asked
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for a signal, so long at most; whether there was one."""
+        select([self._read], [], [], seconds)
+        return self._asked
 
 
 def listen() -> Stop:

@@ -72,7 +72,7 @@ def worker_command(
                 if alarm is not None:
                     alarm.turn()
 
-            worker.run(stop.signal, watch, once=once)
+            worker.run(stop, watch, once=once)
         show_end(output, latest.take(worker.standing()), stop.name)
     if stop.name == "SIGINT":
         raise typer.Exit(INTERRUPTED)

@@ -19,6 +19,7 @@ from nearline.datasets.drifting import FIRST_MS
 from nearline.datasets.generated import DEVICES, GENRES
 from nearline.datasets.population import Population
 from nearline.errors import ConfigError
+from nearline.events.impression import Features
 from nearline.model.game import expected_response
 from nearline.posterior.outcomes import Outcome
 
@@ -35,6 +36,7 @@ class WorldSettings:
     visits, hours : how many visits, and over how long; they come evenly.
     users, items : there from the beginning; how often each comes, or may be shown, is long-tailed.
     new_items : that appear during the run, some at the beginning of every hour.
+    past_items : of the history that are gone when the run begins; from them too it is known how items differ.
     candidates : of each visit, drawn out of the items that are there.
     examination : probability of looking at each position, first to last; as many are shown.
     intercept : log odds of a click of the average visitor on the average item.
@@ -51,6 +53,7 @@ class WorldSettings:
     users: int = 200
     items: int = 30
     new_items: int = 0
+    past_items: int = 40
     candidates: int = 10
     examination: tuple[float, ...] = (1.0,)
     intercept: float = -3.0
@@ -134,24 +137,30 @@ class World:
         self.settings, self.start_ms = settings, start_ms
         self._seed = seed
         population, activity = (np.random.default_rng([seed, stream]) for stream in (0, 1))
-        items = settings.items + settings.new_items
+        items = settings.items + settings.new_items + settings.past_items
         self._population = Population.drawn(population, settings.users, items)
         self._user_often = activity.gamma(1.5, size=settings.users)
         self._item_often = activity.gamma(1.5, size=items)
         steps = math.ceil(settings.hours)
         later = np.arange(settings.new_items) * steps // max(settings.new_items, 1)
-        self._born = np.concatenate([np.full(settings.items, -1), later])
+        self._born = np.concatenate([np.full(settings.items, -1), later, np.full(settings.past_items, -1)])
+        self._is_past = np.arange(items) >= settings.items + settings.new_items
+
+    @property
+    def item_count(self) -> int:
+        """How many items there ever are."""
+        return len(self._born)
 
     def is_new(self, items: Ints) -> Bools:
         """Whether each of these items has appeared during the run."""
         return np.asarray(self._born[items] >= 0)
 
-    def features_of_item(self, item: int) -> dict[str, dict[str, float]]:
+    def features_of_item(self, item: int) -> dict[str, Features]:
         """Bag to the features of an item, as requests have them."""
         genre, length = GENRES[int(self._population.genre[item])], float(self._population.length[item])
         return {"of_item": {f"genre={genre}": 1.0, "length": length}}
 
-    def features_of_visitor(self, visit: Visit) -> dict[str, dict[str, float]]:
+    def features_of_visitor(self, visit: Visit) -> dict[str, Features]:
         """Bag to the features that all candidates of a visit share."""
         age = float(self._population.age[visit.user])
         return {"of_user": {"age": age}, "of_visit": {f"device={DEVICES[visit.device]}": 1.0}}
@@ -198,7 +207,8 @@ class World:
         device = rng.integers(len(DEVICES), size=count)
         # Draws without replacement in proportion to the weights (Efraimidis and Spirakis 2006).
         with np.errstate(divide="ignore"):
-            weight = np.log(np.where(self._born <= step, self._item_often, 0.0))
+            is_there = (self._born <= step) & ~(self._is_past & (step >= 0))
+            weight = np.log(np.where(is_there, self._item_often, 0.0))
         key = weight + rng.gumbel(size=(count, len(weight)))
         candidates = np.argsort(-key, axis=1)[:, : settings.candidates]
         who = user[:, None]

@@ -14,20 +14,17 @@ import numpy as np
 from nearline.arrays import Floats, Ints
 from nearline.batch.refit import Refit, RefitSettings
 from nearline.evaluate.world import Visit, World, item_name, user_name
-from nearline.evaluate.world_history import TRAINING, history_events
+from nearline.evaluate.world_history import TRAINING
+from nearline.evaluate.world_start import begin
 from nearline.events.log import MemoryLog
 from nearline.events.partition import partitions_of
-from nearline.events.wire import encode_event
 from nearline.model.game import GameModel
 from nearline.posterior.forgetting import Forgetting
 from nearline.serve import Candidate, FeedbackItem, PolicyChoice, Ranking, RankRequest, Scorer, ScorerSettings
 from nearline.store.memory import MemoryStore
-from nearline.stream.join import Join, route_by_entity
 from nearline.stream.join_settings import JoinSettings
-from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
-from nearline.stream.published import publish
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import Worker, WorkerSettings
 
 NEVER_DUE: Final = MiniBatchSettings(rows=1 << 40, max_waiting=1 << 40)
@@ -113,11 +110,7 @@ class DeployedArm:
         self._clock = _WorldClock(world.start_ms)
         self._log, self._store = MemoryLog(), MemoryStore(partitions_of)
         join = JoinSettings(self._window_ms)
-        rows = self._join_history(join, model, folder / "joined")
-        first = publish(
-            self._store, model, created_ms=world.start_ms, as_of_ms=world.start_ms, positions=(rows,)
-        )
-        self._store.switch(first.number)
+        begin(world, model, self._log, self._store, folder, join)
         minibatch = MiniBatchSettings(rows=1) if settings.level == 3 else NEVER_DUE
         self._learn_settings = LearnSettings(settings.forgetting, MiniBatchSettings(rows=1))
         learn = replace(self._learn_settings, minibatch=minibatch)
@@ -127,16 +120,6 @@ class DeployedArm:
         )
         self._scorer = Scorer(self._store, self._log, scoring, clock=self._clock)
         self._refit_ms = self._known_ms = world.start_ms
-
-    def _join_history(self, settings: JoinSettings, model: GameModel, folder: Path) -> int:
-        """Join the events of the history; how many rows they make."""
-        self._log.append([encode_event(event) for event in history_events(self._world)])
-        route = route_by_entity({effect.name: effect.kind for effect in model.random}, 1)
-        rows = JoinedLog(folder)
-        rows.join(Join(settings, route, 1), self._log.read(0, self._log.end()), self._world.start_ms)
-        count = rows.end(0)
-        rows.close()
-        return count
 
     def show(self, visit: Visit) -> Shown:
         """Choose what to show at a visit; its impressions are in the log."""
@@ -235,7 +218,7 @@ class Oracle:
     def __init__(self, world: World, after: int = 0, name: str = "oracle") -> None:
         self.name = name
         self._world, self._after = world, after
-        self._shown = np.zeros(world.settings.items + world.settings.new_items, dtype=np.int64)
+        self._shown = np.zeros(world.item_count, dtype=np.int64)
 
     def show(self, visit: Visit) -> Shown:
         """Show what it takes for the best."""

@@ -1,15 +1,15 @@
 """Arms side by side on the visits of one world -> what each showed, got, expected and knew, visit by visit."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 import numpy as np
 
 from nearline.arrays import Floats, Ints
-from nearline.evaluate.world import World
-from nearline.evaluate.world_arms import Arm, Shown
+from nearline.evaluate.world import Visit, World
+from nearline.evaluate.world_arms import Arm
 
 LEARN_HOURS = 1 / 60
 """How often arms are given time to learn, in hours of the world."""
@@ -43,14 +43,28 @@ class WorldRun:
     arms: Mapping[str, ArmRecord]
 
 
-def run_world(world: World, arms: Sequence[Arm], learn_hours: float = LEARN_HOURS) -> WorldRun:
-    """Let every arm show something at every visit and hear of its own clicks, each after its delay."""
+Pace: TypeAlias = Callable[[Visit, Callable[[], "WorldRun"]], bool]
+"""Called before each visit, with what gives the run up to then; whether to go on."""
+
+
+def run_world(
+    world: World, arms: Sequence[Arm], learn_hours: float = LEARN_HOURS, pace: Pace | None = None
+) -> WorldRun:
+    """Let every arm show something at every visit and hear of its own clicks, each after its delay.
+
+    Returns what became of the visits there were until the last one, or until `pace` wanted no more.
+    """
     learn_ms = max(1, round(learn_hours * world.settings.hour_ms))
-    visits = world.settings.visits
-    best = np.empty(visits)
-    records = [_Recorder(arm, visits) for arm in arms]
-    due_ms = world.start_ms + learn_ms
+    best = np.empty(world.settings.visits)
+    records = [_Recorder(arm, len(best)) for arm in arms]
+    due_ms, done = world.start_ms + learn_ms, 0
+
+    def so_far() -> WorldRun:
+        return WorldRun(best[:done], {record.arm.name: record.taken(done) for record in records})
+
     for visit in world.visits():
+        if pace is not None and not pace(visit, so_far):
+            break
         if visit.time_ms >= due_ms:
             for record in records:
                 record.hear_until(visit.time_ms)
@@ -59,15 +73,9 @@ def run_world(world: World, arms: Sequence[Arm], learn_hours: float = LEARN_HOUR
         best[visit.number] = visit.expected(visit.best()).sum()
         for record in records:
             record.hear_until(visit.time_ms)
-            shown = record.arm.show(visit)
-            clicked = visit.clicks(shown.places)
-            record.click(shown, clicked.nonzero()[0], visit.time_ms + visit.delay_ms[shown.places])
-            n = visit.number
-            record.clicks[n] = clicked.sum()
-            record.expected[n] = visit.expected(shown.places).sum()
-            record.predicted[n] = shown.predicted.sum()
-            record.age_ms[n] = visit.time_ms - record.arm.known_until_ms()
-    return WorldRun(best, {record.arm.name: record.taken() for record in records})
+            record.show(visit)
+        done += 1
+    return so_far()
 
 
 @final
@@ -80,10 +88,17 @@ class _Recorder:
         self.expected, self.predicted, self.age_ms = np.empty((3, visits))
         self._coming: list[tuple[int, str]] = []
 
-    def click(self, shown: Shown, which: Ints, times: Ints) -> None:
-        """Some of what is shown will have been clicked at these times."""
-        for i in which.tolist() if shown.impressions else ():
-            heapq.heappush(self._coming, (int(times[i]), shown.impressions[i]))
+    def show(self, visit: Visit) -> None:
+        """Let the arm show something, and write down what becomes of it."""
+        shown, n = self.arm.show(visit), visit.number
+        clicked = visit.clicks(shown.places)
+        self.clicks[n] = clicked.sum()
+        self.expected[n] = visit.expected(shown.places).sum()
+        self.predicted[n] = shown.predicted.sum()
+        self.age_ms[n] = visit.time_ms - self.arm.known_until_ms()
+        for i in clicked.nonzero()[0].tolist() if shown.impressions else ():
+            time_ms = visit.time_ms + int(visit.delay_ms[shown.places[i]])
+            heapq.heappush(self._coming, (time_ms, shown.impressions[i]))
 
     def hear_until(self, now_ms: int) -> None:
         """Tell the arm of the clicks up to now."""
@@ -91,6 +106,8 @@ class _Recorder:
             time_ms, impression = heapq.heappop(self._coming)
             self.arm.hear(impression, time_ms)
 
-    def taken(self) -> ArmRecord:
-        """What was written down."""
-        return ArmRecord(self.clicks, self.expected, self.predicted, self.age_ms)
+    def taken(self, visits: int) -> ArmRecord:
+        """What was written down of so many visits."""
+        return ArmRecord(
+            self.clicks[:visits], self.expected[:visits], self.predicted[:visits], self.age_ms[:visits]
+        )

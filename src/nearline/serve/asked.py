@@ -95,6 +95,9 @@ def asked(
         _require_apart(request, slots, kept)
     places = list(own)
     entries = own_entries(layout, [own[place].features for place in places], places, count)
+    if any((one.number < 0).any() for one in entries.values()) or not _are_known(own, layout):
+        for place, one in own.items():  # names that the model knows are not too long
+            require_features(f"$.candidates[{place}].features", one.features, limits)
     _require_finite(entries, request)
     featured = Featured(
         count, shared_entries(layout, request.features), entries, None if slots is None else (rows, slots)
@@ -243,7 +246,7 @@ def _require_own(request: RankRequest | ScoreRequest, own: Mapping[int, Candidat
             path = f"$.candidates[{place}].features"
             for bag in one.features.keys() & request.features.keys():
                 _require_once(f"{path}.{bag}", request.features[bag], one.features[bag])
-            require_features(path, one.features, limits)
+            _require_fewer(path, one.features, limits)
         for kind, name in one.entities.items():
             _require_names(f"$.candidates[{place}].entities.{kind}", [kind, name], limits)
 
@@ -270,10 +273,19 @@ def _require_once(path: str, shared: FeaturesOfBag, own: FeaturesOfBag) -> None:
         raise RequestError(path, "a list of features is given for all candidates or with each, not both")
 
 
-def require_features(path: str, features: Features, limits: Limits) -> None:
-    """Raise a `RequestError` if there are too many features, or a name is too long."""
+def _are_known(own: Mapping[int, Candidate], layout: Layout) -> bool:
+    """Whether every bag is one of the model's."""
+    return all(layout.bags.keys() >= one.features.keys() for one in own.values())
+
+
+def _require_fewer(path: str, features: Features, limits: Limits) -> None:
     if (count := sum(map(len, features.values()))) > limits.features:
         raise RequestError(path, f"expected at most {limits.features} features, got {count}")
+
+
+def require_features(path: str, features: Features, limits: Limits) -> None:
+    """Raise a `RequestError` if there are too many features, or a name is too long."""
+    _require_fewer(path, features, limits)
     for bag, one in features.items():
         _require_names(path, [bag], limits)
         if isinstance(one, dict):

@@ -10,9 +10,8 @@ This is the one module of the stream that does I/O, by way of the log, the joine
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event as Signal
 from time import perf_counter
-from typing import final
+from typing import Protocol, final
 
 import msgspec
 
@@ -57,6 +56,18 @@ class WorkerSettings:
         for name, value in (("at_once", self.at_once), ("poll_ms", self.poll_ms)):
             if value < 1:
                 raise ConfigError(f"worker.{name}: expected 1 or more, got {value}")
+
+
+class Wish(Protocol):
+    """A wish to stop: a `threading.Event`, or what signals set."""
+
+    def is_set(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def wait(self, timeout: float, /) -> bool:
+        """Wait for it so long; whether it is there."""
+        ...
 
 
 @final
@@ -162,9 +173,7 @@ class Worker:
             self._turn_seconds += perf_counter() - begin
         return was_busy
 
-    def run(
-        self, stop: Signal, watch: Callable[[Standing], None] | None = None, *, once: bool = False
-    ) -> None:
+    def run(self, stop: Wish, watch: Callable[[Standing], None] | None = None, *, once: bool = False) -> None:
         """Take turns until `stop` is set, or once there is nothing left; the turn under way is finished first."""
         while not stop.is_set():
             was_busy = self.turn()
