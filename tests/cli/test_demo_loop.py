@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nearline.cli.main import run
+
 pytest.importorskip("uvicorn", reason="the demo needs the extra serve")
 
 DEMO = [sys.executable, "-c", "from nearline.cli.main import main; main()", "demo", "--seconds", "6"]
@@ -81,3 +83,10 @@ def test_an_interrupt_at_any_moment_leaves_no_process(tmp_path, moment):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert processes_of(tmp_path) == []
+
+
+def test_a_folder_of_somebody_else_is_not_emptied(tmp_path):
+    (tmp_path / "loop").mkdir()
+    (tmp_path / "loop" / "mine.txt").write_text("mine")
+    assert run(["demo", "--out", str(tmp_path)]) == 2
+    assert (tmp_path / "loop" / "mine.txt").read_text() == "mine"

@@ -13,6 +13,7 @@ from nearline.cli.train import AsJson
 from nearline.errors import ConfigError
 
 _LOOP = "loop"
+_WRITTEN = "written-by-nearline-demo"
 
 
 def demo_command(
@@ -39,8 +40,9 @@ def demo_command(
     if data is not None:
         raise ConfigError("--data: only for --replay")
     place = out / _LOOP
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out: expected a folder, {out} is a file")
-    shutil.rmtree(place, ignore_errors=True)  # of an earlier demo: deployments begin empty
+    if (out.exists() and not out.is_dir()) or (place.exists() and not (place / _WRITTEN).is_file()):
+        raise ConfigError(f"--out: expected a folder that is new or of an earlier demo, got {out}")
+    shutil.rmtree(place, ignore_errors=True)  # deployments begin empty
     place.mkdir(parents=True)
+    (place / _WRITTEN).touch()
     closed_loop(place, output, watch, seed=seed, seconds=seconds)
