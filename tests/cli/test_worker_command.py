@@ -257,7 +257,7 @@ def test_a_signal_ends_the_work_between_turns(shop, nearline, nearline_json, num
     assert rest["events"]["learned"] == 4_500
 
 
-@pytest.mark.parametrize("moment", ["msgspec", "numpy", "nearline.cli.worker"])
+@pytest.mark.parametrize("moment", ["msgspec", "numpy", "nearline.stream.worker"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_while_it_starts_ends_a_worker_in_order(shop, nearline, nearline_json, moment, number, code):
     append(nearline, shop, [*impressions(4), Tick(BEGIN_MS + 120_000)])
