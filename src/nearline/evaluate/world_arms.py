@@ -24,7 +24,7 @@ from nearline.serve import Candidate, FeedbackItem, PolicyChoice, Ranking, RankR
 from nearline.store.memory import MemoryStore
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import Worker, WorkerSettings
 
 NEVER_DUE: Final = MiniBatchSettings(rows=1 << 40, max_waiting=1 << 40)
