@@ -4,10 +4,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UPLOT := 1.6.32
+STATIC := src/nearline/dashboard/static
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/nearline/*/*) $(wildcard src/nearline/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench docs soak clean
+.PHONY: help build demo test check bench docs soak vendor clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +49,13 @@ docs: $(STAMP)  ## Build the documentation into site/
 soak: $(STAMP)  ## Run the property tests for long, and kill workers 200 times while they learn
 	NEARLINE_HYPOTHESIS=soak OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q tests/posterior tests/kernels tests/model tests/fixed
 	NEARLINE_SOAK=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/stream/test_under_fire.py
+
+vendor:  ## Fetch the charting library of the dashboard again (needs npm)
+	rm -rf build/vendor && mkdir -p build/vendor
+	cd build/vendor && npm pack --silent uplot@$(UPLOT) && tar -xzf uplot-$(UPLOT).tgz
+	cp build/vendor/package/dist/uPlot.iife.min.js build/vendor/package/dist/uPlot.min.css $(STATIC)
+	cp build/vendor/package/LICENSE $(STATIC)/uPlot.LICENSE
+	sha256sum $(STATIC)/uPlot*
 
 clean:  ## Remove everything that make made
 	rm -rf $(VENV) build site demo

@@ -8,16 +8,17 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
-import lmdb
-
 from benchmarks.measurement import Bar, Measurement
-from nearline.errors import DataError
+from nearline.environment import Environment, Transaction
+from nearline.errors import DataError, LogError
 from nearline.events.impression import Event, Features, Feedback, Impression
 from nearline.events.wire import decode_events, encode_event
-from nearline.stream.join import Join, route_by_entity
-from nearline.stream.join_lmdb import JOIN_TABLES, LmdbJoinState, open_join_tables
+from nearline.stream.join import Join
+from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import MemoryJoinState
 
@@ -71,12 +72,14 @@ def run(quick: bool = False) -> list[Measurement]:
 
     found = [_figure("in memory", microseconds_per_event(push_memory, records, warm), 4.0)]
     with tempfile.TemporaryDirectory() as folder:
-        environment = lmdb.open(folder, max_dbs=len(JOIN_TABLES), map_size=1 << 32, metasync=False)
-        tables = open_join_tables(environment)
+        environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
+        tables = JoinTables.of(environment)
 
         def push_lmdb(first: int, part: list[bytes], decoded: list[Event | DataError]) -> None:
-            with environment.begin(write=True) as transaction:
+            def work(transaction: Transaction) -> None:
                 join.push(first, part, decoded, LmdbJoinState(tables, transaction))
+
+            environment.write(work)
 
         found.append(
             _figure("in LMDB, a durable commit each", microseconds_per_event(push_lmdb, records, warm), 8.0)

@@ -19,9 +19,9 @@ from nearline.batch.descent import fit_game
 from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
 from nearline.batch.tables import examples_from_table
 from nearline.datasets.generated import MAPPING, Generated, generate
-from nearline.evaluate.describe import feature_labels
 from nearline.model.effects import RandomEffect, design, entity_column
 from nearline.model.examples import Examples
+from nearline.model.features import feature_labels
 from nearline.model.game import GameModel
 from nearline.posterior import outcomes
 

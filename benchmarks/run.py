@@ -24,7 +24,7 @@ from benchmarks.report import render
 
 HERE = Path(__file__).parent
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-PACKAGES = ("numpy", "scipy", "scikit-learn", "lambda-learner", "bayesianbandits", "pyarrow")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "lambda-learner", "bayesianbandits", "river", "pyarrow")
 
 Row = dict[str, Any]
 

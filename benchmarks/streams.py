@@ -7,6 +7,7 @@ learned later. Writes streams.md and streams.json beside this file, stream by st
 import argparse
 import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.streams_page import BARS, CHOSEN, LEVELS, RESCORED, described, written
 from nearline import datasets
 from nearline.arrays import Floats, Ints
 from nearline.batch.descent import fit_game
@@ -23,7 +25,7 @@ from nearline.datasets.raw import raw_bytes
 from nearline.evaluate.choose import choose_settings
 from nearline.evaluate.metrics import auc, log_loss, mae, rmse
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
-from nearline.evaluate.replay import Stream, replay
+from nearline.evaluate.replay import Level, Stream, replay
 from nearline.model.effects import FixedCoefficients, RandomEffect, design
 from nearline.model.examples import EntityColumn, Examples
 from nearline.model.features import ColumnRegistry
@@ -40,16 +42,10 @@ FRACTIONS = (1.0, 0.3, 0.1, 0.03)
 SPREADS = (2.0, 4.0)
 CHOOSE_ROWS = 60_000
 """Rows at the end of the first half at most, on which settings are chosen."""
-BARS: dict[str, tuple[float, float | None]] = {
-    "hotel_bookings": (0.750, 0.580),
-    "talkingdata": (0.963, None),
-    "tennis_wta": (0.748, 0.593),
-    "movietweetings": (0.800, 0.545),
-    "movielens100k": (0.772, 0.567),
-    "assistments": (0.740, 0.551),
-}
+RATING_DAYS = (90, 30, 10)
+RATING_SPREADS = (0.3, 0.1, 0.03)
 AGAINST = {"tennis_wta": {"player_2": "player_1"}}
-IDEAL = ("movielens100k", "movietweetings", "tennis_wta")
+LATE_LABELS = {"hotel_bookings"}
 
 
 def load_stream(name: str, directory: Path) -> tuple[Stream, TableMapping]:
@@ -100,14 +96,82 @@ def refitted(stream: Stream, settings: TrainingSettings, model: GameModel, every
     return np.concatenate(parts)
 
 
-def measure(name: str, directory: Path, *, ideal: bool) -> dict[str, Any]:
-    """Metrics of the second half."""
+def measure(
+    name: str, directory: Path, levels: Sequence[str], found: dict[str, Any], *, choose: bool
+) -> Iterator[str]:
+    """Metrics of the second half, of one level after the other; each is put into `found`, and said.
+
+    `sixths` : log loss of each sixth of the second half. Without `choose`, level 3 learns as `found` says already.
+    """
     stream, mapping = load_stream(name, directory)
     half, n = len(stream) // 2, len(stream)
     training = training_settings(mapping)
     model = trained(stream, training, half)
-    span = float(stream.time_ms[-1] - stream.time_ms[0])
+    only_random = replace(training, fixed=replace(training.fixed, locked=True))
+    found["rows"] = n
+    y = stream.examples.response[half:]
+    for level in levels:
+        if level == RESCORED and name not in LATE_LABELS:
+            continue
+        if level == CHOSEN and choose:
+            found |= chosen_for(name, stream, model)
+        settings = OnlineSettings(against=AGAINST.get(name, {}))
+        if level in {CHOSEN, RESCORED}:
+            settings = settings_of(name, stream, found)
+        began = time.process_time()
+        match level:
+            case "level 0":
+                predicted = model.score(stream.examples.take(np.arange(half, n))).mean
+            case "level 2":
+                predicted = refitted(stream, only_random, model, n // 10)
+            case "ideal":
+                predicted = refitted(stream, training, model, n // 100)
+            case _:
+                online: Level = OnlineLevel(stream, model, settings)
+                found["times"], found["waves"] = len(stream.group_start) - 1, len(online.plan(stream, 0, n))
+                began = time.process_time()
+                online = Rescored(online) if level == RESCORED else online
+                predicted = replay(stream, [online])[online.name][half:]
+        seconds = round(time.process_time() - began, 1)
+        sixths = zip(np.array_split(y, 6), np.array_split(predicted, 6), strict=True)
+        found[level] = {
+            "auc": auc(y, predicted),
+            "log_loss": log_loss(y, predicted),
+            "sixths": [log_loss(*sixth) for sixth in sixths],
+            "seconds": seconds,
+        }
+        yield f"{level}: AUC {found[level]['auc']:.6f}, log loss {found[level]['log_loss']:.6f}, {seconds} s"
+
+
+class Rescored:
+    """Level 3 as if a row were served when its label is known: each effect learns it given what is then known of the
+    others. A worker cannot do so, since it has the entities of its own partitions alone; this shows what that costs.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+        self.name = level.name
+        self.plan, self.score = level.plan, level.score
+
+    def learn(self, rows: Ints) -> None:
+        """Score the rows again, and learn them given that."""
+        self._level.score(rows)
+        self._level.learn(rows)
+
+
+def chosen_for(name: str, stream: Stream, model: GameModel) -> dict[str, Any]:
+    """How level 3 learns, as the first half of the stream chooses."""
+    half, span = len(stream) // 2, float(stream.time_ms[-1] - stream.time_ms[0])
     began = time.process_time()
+
+    def kept(settings: OnlineSettings) -> dict[str, Any]:
+        constants = {
+            effect: round(rule.time_constant_ms / span, 9)
+            for effect, rule in settings.forgetting.items()
+            if rule.time_constant_ms is not None
+        }
+        return {"time_constants": constants, "spreads": dict(settings.spread)}
+
     settings = choose_settings(
         stream.part(max(0, half - 2 * CHOOSE_ROWS), half),
         model,
@@ -116,66 +180,84 @@ def measure(name: str, directory: Path, *, ideal: bool) -> dict[str, Any]:
         end=min(half, 2 * CHOOSE_ROWS),
         time_constants_ms=[span * fraction for fraction in FRACTIONS],
         spreads=SPREADS,
-        tried=lambda settings, loss: print(f"  {loss:.5f} {described(settings, span)}", flush=True),
+        tried=lambda settings, loss: print(f"    {loss:.6f} {described(kept(settings))}", flush=True),
     )
-    chosen_in = time.process_time() - began
-    began = time.process_time()
-    level = OnlineLevel(stream, model, settings)
-    y, predicted = stream.examples.response[half:], {"level 3": replay(stream, [level])[level.name][half:]}
-    seconds = time.process_time() - began
-    predicted["level 0"] = model.score(stream.examples.take(np.arange(half, n))).mean
-    if ideal:
-        only_random = replace(training, fixed=replace(training.fixed, locked=True))
-        predicted["level 2"] = refitted(stream, only_random, model, n // 10)
-        if name in IDEAL:
-            predicted["ideal"] = refitted(stream, training, model, n // 100)
-    return {
-        "rows": n,
-        "settings": described(settings, span),
-        "seconds": round(seconds, 1),
-        "seconds_choosing": round(chosen_in, 1),
-        "auc": {key: round(auc(y, p), 4) for key, p in predicted.items()},
-        "log_loss": {key: round(log_loss(y, p), 4) for key, p in predicted.items()},
+    return kept(settings) | {"seconds_choosing": round(time.process_time() - began, 1)}
+
+
+def settings_of(name: str, stream: Stream, found: dict[str, Any]) -> OnlineSettings:
+    """The settings that `chosen_for` has written down."""
+    span = float(stream.time_ms[-1] - stream.time_ms[0])
+    rules = {
+        effect: Forgetting(time_constant_ms=part * span) for effect, part in found["time_constants"].items()
     }
-
-
-def described(settings: OnlineSettings, span: float) -> str:
-    """Time constants as parts of the stream's time, spreads, and who is against whom."""
-    words = [
-        f"{name} {(rule.time_constant_ms or np.inf) / span:g} of the time"
-        for name, rule in settings.forgetting.items()
-    ]
-    words += [f"{name} spread {spread:g}" for name, spread in settings.spread.items()]
-    words += [f"{name} against {other}" for name, other in settings.against.items()]
-    return ", ".join(words) or "nothing forgotten"
+    return OnlineSettings(rules, found["spreads"], AGAINST.get(name, {}))
 
 
 def ratings(directory: Path) -> dict[str, Any]:
     """MovieLens ratings as Normal outcomes from the first row on, by River's protocol.
 
     Sorted by time, ties in the order of the file and learned one after the other; predictions held to 1..5. Nothing is
-    trained before: one random effect of a single entity, everyone, stands for the shared model.
+    trained before: a random effect of one entity, everyone, stands for the shared model, and priors are wide. The
+    first twentieth is predicted with these, and chooses narrower ones and what is forgotten; with those the whole
+    stream is walked again, and from there on they predict. So no row is predicted by what was chosen on it.
     """
     loaded = datasets.load("movielens100k", directory)
     examples = examples_from_table(
         loaded.table, replace(loaded.mapping, response_above=None), source="ratings"
     )
-    examples = in_file_order(examples, loaded.table, directory)
-    stream = Stream.of(examples)
-    span = float(stream.time_ms[-1] - stream.time_ms[0])
-    random = (
-        _effect("everyone", "everyone", ("global",), examples, 1.0, 0.05, 3.5),
-        _effect("user", "user", ("user",), examples, 0.2, 0.03, 0.0),
-        _effect("film", "film", ("film",), examples, 0.3, 0.01, 0.0),
-    )
-    nothing = FixedCoefficients((), ColumnRegistry(intercept=True), np.zeros(1))
-    model = GameModel(Outcome.NORMAL, nothing, random, noise_variance=0.8)
-    settings = OnlineSettings({"user": Forgetting(time_constant_ms=0.1 * span)})
+    stream = Stream.of(in_file_order(examples, loaded.table, directory))
+    first_rows = len(stream) // 20
+    model = nothing_known(stream.examples, {"everyone": "global", "user": "user", "film": "film"}, mean=3.0)
     began = time.process_time()
-    predicted = np.clip(replay(stream, [OnlineLevel(stream, model, settings)])["level 3"], 1.0, 5.0)
-    seconds = round(time.process_time() - began, 1)
-    y = examples.response
-    return {"mae": round(mae(y, predicted), 4), "rmse": round(rmse(y, predicted), 4), "seconds": seconds}
+    prefix = stream.part(0, first_rows)
+    settings = choose_settings(
+        prefix,
+        model,
+        OnlineSettings(),
+        begin=0,
+        end=first_rows,
+        time_constants_ms=[days * DAY_MS for days in RATING_DAYS],
+        spreads=RATING_SPREADS,
+        tried=lambda settings, loss: print(f"    {loss:.6f} {in_days(settings)}", flush=True),
+    )
+    first = replay(prefix, [OnlineLevel(prefix, model, OnlineSettings())])["level 3"]
+    rest = replay(stream, [OnlineLevel(stream, model, settings)])["level 3"][first_rows:]
+    predicted = np.clip(np.concatenate([first, rest]), 1.0, 5.0)
+    y = stream.examples.response
+    return {
+        "mae": mae(y, predicted),
+        "rmse": rmse(y, predicted),
+        "settings": in_days(settings),
+        "seconds": round(time.process_time() - began, 1),
+    }
+
+
+def in_days(settings: OnlineSettings) -> str:
+    """Time constants in days, and factors on prior covariances."""
+    words = [
+        f"{name} {rule.time_constant_ms / DAY_MS:g} days"
+        for name, rule in settings.forgetting.items()
+        if rule.time_constant_ms is not None
+    ]
+    words += [f"{name} prior times {spread:g}" for name, spread in settings.spread.items()]
+    return ", ".join(words) or "nothing forgotten"
+
+
+def nothing_known(examples: Examples, bags: Mapping[str, str], mean: float) -> GameModel:
+    """A model that expects `mean` of every row; intercepts have variance 1, other coefficients 0.1, the noise 1."""
+    random = []
+    for kind, bag in bags.items():
+        registry = ColumnRegistry(intercept=True)
+        columns = design(registry, (bag,), examples, grow=True).shape[1]
+        precision = np.diag(np.append(1.0, np.full(columns - 1, 10.0)))
+        prior, evidence = Gaussian(np.zeros(columns), precision), no_evidence(0, full=True)
+        none = pa.array([], pa.string())
+        random.append(
+            RandomEffect(kind, kind, (bag,), registry, prior, evidence, none, np.zeros(0, np.int64))
+        )
+    fixed = FixedCoefficients((), ColumnRegistry(intercept=True), np.array([mean]))
+    return GameModel(Outcome.NORMAL, fixed, tuple(random))
 
 
 def in_file_order(examples: Examples, table: pa.Table, directory: Path) -> Examples:
@@ -194,76 +276,30 @@ def in_file_order(examples: Examples, table: pa.Table, directory: Path) -> Examp
     return replace(examples, time_ms=time_ms, entities={**examples.entities, "everyone": everyone})
 
 
-def _effect(
-    name: str,
-    kind: str,
-    bags: tuple[str, ...],
-    examples: Examples,
-    intercept: float,
-    other: float,
-    mean: float,
-) -> RandomEffect:
-    registry = ColumnRegistry(intercept=True)
-    columns = design(registry, bags, examples, grow=True).shape[1]
-    variance, center = np.full(columns, other), np.zeros(columns)
-    variance[0], center[0] = intercept, mean
-    prior = Gaussian(center, np.diag(1.0 / variance))
-    none = pa.array([], pa.string())
-    evidence = no_evidence(0, full=True)
-    return RandomEffect(name, kind, bags, registry, prior, evidence, none, np.zeros(0, np.int64))
-
-
-def written(results: dict[str, Any]) -> str:
-    """The results as a page."""
-    lines = [
-        "# Level 3 on public streams\n",
-        "The second half of each stream, scored first and learned later. The model is trained once on the first half,",
-        "where settings are chosen too. Seconds are processor time of one walk through the whole stream. Level 2 is",
-        "refitted every tenth of the stream, the ideal every hundredth; it lags too, so level 3 can recover more than",
-        "all of its gain.\n",
-        "| stream | rows | AUC (asked) | log loss (asked) | level 0 | level 2 | ideal | recovered | chosen | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, (least, most) in BARS.items():
-        if name not in results:
-            continue
-        one = results[name]
-        loss = one["log_loss"]
-        others = " | ".join(
-            f"{one['auc'][k]} / {loss[k]}" if k in loss else "-" for k in ("level 0", "level 2", "ideal")
-        )
-        share = "-"
-        if "ideal" in loss:
-            share = f"{100 * (loss['level 0'] - loss['level 3']) / (loss['level 0'] - loss['ideal']):.0f} %"
-        lines.append(
-            f"| {name} | {one['rows']:,} | {one['auc']['level 3']} ({least}) | {loss['level 3']} ({most or '-'}) "
-            f"| {others} | {share} | {one['settings']} | {one['seconds']} |"
-        )
-    if "ratings" in results:
-        one = results["ratings"]
-        lines.append(
-            f"\nMovieLens ratings by River's protocol: MAE {one['mae']} (asked 0.7486), RMSE {one['rmse']} "
-            f"(asked 0.9445), {one['seconds']} s. River: bias model 0.7547 / 0.9541, BiasedMF 0.7486 / 0.9479."
-        )
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
-    """Measure what is asked for, and write it down."""
+    """Measure what is asked for, and write it down beside what is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[*BARS, "ratings"])
-    parser.add_argument("--ideal", action="store_true", help="also refit in batches: level 2 and the ideal")
+    parser.add_argument("--levels", nargs="*", default=LEVELS, choices=LEVELS)
+    parser.add_argument("--recorded", action="store_true", help="learn as chosen before, by streams.json")
     chosen = parser.parse_args()
     path = HERE / "streams.json"
     for name in chosen.only:
         print(name, flush=True)
-        found = ratings(chosen.data) if name == "ratings" else measure(name, chosen.data, ideal=chosen.ideal)
         results = json.loads(path.read_text()) if path.exists() else {}
-        results[name] = found
-        print(" ", found, flush=True)
-        path.write_text(json.dumps(results, indent=2) + "\n")
-        (HERE / "streams.md").write_text(written(results))
+        found = results.setdefault(name, {})
+        if name == "ratings":
+            found |= ratings(chosen.data)
+            said = iter([str(found)])
+        else:
+            said = measure(name, chosen.data, chosen.levels, found, choose=not chosen.recorded)
+        for line in said:
+            print(" ", line, flush=True)
+            results = json.loads(path.read_text()) if path.exists() else {}
+            results[name] = found
+            path.write_text(json.dumps(results, indent=2) + "\n")
+            (HERE / "streams.md").write_text(written(results))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from nearline.errors import ConfigError
 from nearline.posterior.forgetting import Forgetting
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.wiring import checked, pointed_at, stream_folder, training_settings, worker_settings
 
 GOOD = """

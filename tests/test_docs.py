@@ -34,7 +34,8 @@ PAGES = sorted(
 
 def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every command by its full name; a group is one, and so is each command in it."""
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
         yield prefix + name, command
         if hasattr(command, "commands"):
             yield from commands(command, f"{prefix}{name} ")

@@ -120,7 +120,7 @@ def test_what_is_known_best_is_explored_least(precision):
     spread = candidates.draws(request_key("r1"), 100).std()
     assert spread == pytest.approx(1.0 / np.sqrt(precision), rel=0.03)
     inverted = np.random.default_rng(1).normal(scale=np.sqrt(precision), size=20_000).std()  # as a variance
-    assert (abs(inverted * np.sqrt(precision) - 1.0) > 0.9) is (precision != 1.0)
+    assert bool(abs(inverted * np.sqrt(precision) - 1.0) > 0.9) is (precision != 1.0)
 
 
 def test_each_request_has_a_draw_of_its_own_and_a_retry_has_it_again():

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nearline.posterior import Forgetting, Gaussian, Outcome, Status, discount, update_many, update_one
     from nearline.stream.join_settings import JoinSettings
     from nearline.stream.learner import LearnSettings
-    from nearline.stream.minibatch import MiniBatchSettings
+    from nearline.stream.minibatch_settings import MiniBatchSettings
     from nearline.stream.published import publish
     from nearline.stream.worker import Standing, Worker, WorkerSettings
     from nearline.wiring import open_store
@@ -127,7 +127,7 @@ _HOMES = {
     ),
     "nearline.stream.join_settings": ("JoinSettings",),
     "nearline.stream.learner": ("LearnSettings",),
-    "nearline.stream.minibatch": ("MiniBatchSettings",),
+    "nearline.stream.minibatch_settings": ("MiniBatchSettings",),
     "nearline.stream.published": ("publish",),
     "nearline.stream.worker": ("Standing", "Worker", "WorkerSettings"),
     "nearline.wiring": ("open_store",),

@@ -2,6 +2,7 @@
 
 import re
 import time
+from datetime import UTC, datetime
 from typing import Final, Protocol, final
 
 from nearline.errors import ConfigError
@@ -43,3 +44,8 @@ def duration_ms(text: str) -> int:
     if found is None or found[2] not in UNITS_MS:
         raise ConfigError(f"expected a duration such as '10m' or '30d', got {text!r}")
     return round(float(found[1]) * UNITS_MS[found[2]])
+
+
+def utc(time_ms: int) -> str:
+    """A time in milliseconds since 1970, in words."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

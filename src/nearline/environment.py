@@ -5,6 +5,7 @@ transaction of this process is open, and the write begins again; other processes
 An environment must not be used on both sides of a fork, which is found here and refused.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ Transaction: TypeAlias = Any
 T = TypeVar("T")
 
 _READERS = 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @final
@@ -151,8 +153,15 @@ class Environment:
             yield
         except (lmdb.Error, OSError) as error:
             raise self._refusal(
-                f"{self.folder}: {what}{error}; what was committed before is not affected"
+                f"{self.folder}: {what}{error}; what was committed before is not affected{_remedy(str(error))}"
             ) from error
+
+
+def _remedy(said: str) -> str:
+    """What to do about an error of the disk; LMDB calls it an input/output error if only a part could be written."""
+    if any(os.strerror(code) in said for code in _NO_ROOM):
+        return ". The disk is full, at its quota or faulty: make room for it, then start again"
+    return ""
 
 
 @final

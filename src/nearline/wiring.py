@@ -34,7 +34,7 @@ from nearline.serve.settings import ServerSettings
 from nearline.store.embedded import EmbeddedStore, is_store
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import WorkerSettings
 
 _MEANINGS = ("response", "response_above", "weight", "offset", "time", "time_unit", "entities", "bags")

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from nearline.batch.refit import RefitSettings, settings_like
+from nearline.batch.refit import RefitSettings
+from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
 from nearline.events.impression import Event, Feedback, Impression
 from nearline.events.log import EventLog, MemoryLog
 from nearline.events.partition import partitions_of
@@ -22,7 +23,7 @@ from nearline.store.memory import MemoryStore
 from nearline.store.seam import ModelStore
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import Worker, WorkerSettings
 from nearline.testing import ManualClock
 
@@ -136,6 +137,17 @@ class Deployment:
 
     def close(self) -> None:
         self.worker.close()
+
+
+def settings_like(model: GameModel) -> TrainingSettings:
+    """Settings that train a model of the same form, everything else as by default."""
+    random = tuple(
+        RandomSettings(
+            effect.name, effect.kind, effect.bags, precision="full" if effect.is_full else "diagonal"
+        )
+        for effect in model.random
+    )
+    return TrainingSettings(outcome=model.outcome, fixed=FixedSettings(model.fixed.bags), random=random)
 
 
 def settings(**choices) -> RefitSettings:

@@ -6,13 +6,24 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from deployments import EFFECTS, WORK, Deployment, begin, events, everything, model, new_store, settings
+from deployments import (
+    EFFECTS,
+    WORK,
+    Deployment,
+    begin,
+    events,
+    everything,
+    model,
+    new_store,
+    settings,
+    settings_like,
+)
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from nearline.batch.from_rows import read_range
-from nearline.batch.refit import Refit, refit, settings_like
+from nearline.batch.refit import Refit, refit
 from nearline.batch.settings import FixedSettings
 from nearline.errors import ConfigError
 from nearline.events.partition import partitions_of

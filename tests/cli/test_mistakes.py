@@ -145,7 +145,7 @@ def test_what_is_no_model_or_no_rows_or_no_entity_is_named(trained_folder, tmp_p
 
 
 def test_without_what_draws_reports_the_model_is_trained_all_the_same(trained_folder, tmp_path):
-    lacking = "import sys; sys.modules['jinja2'] = None; from nearline.cli.main import main; main()"
+    lacking = "import sys; sys.modules['jinja2'] = None; from nearline.cli.start import main; main()"
     command = [
         sys.executable,
         "-c",

@@ -11,7 +11,7 @@ import pytest
 from nearline.errors import ModelError
 from nearline.model.saved import load_model
 
-NEARLINE = [sys.executable, "-c", "from nearline.cli.main import main; main()"]
+NEARLINE = [sys.executable, "-c", "from nearline.cli.start import main; main()"]
 
 
 @pytest.mark.parametrize("moment", ["read", "training", "save", "report"])

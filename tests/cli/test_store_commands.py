@@ -2,7 +2,7 @@
 
 import pytest
 
-from nearline.cli.entity import describe
+from nearline.model.belief import describe
 from nearline.store.generations import Status
 from nearline.store.records import Records
 from nearline.store.seeding import write_entities

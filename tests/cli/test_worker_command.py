@@ -4,10 +4,13 @@ import json
 import os
 import pty
 import re
+import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -20,7 +23,7 @@ from nearline.observe.metrics import OF_WORKERS
 from nearline.store.generations import Status
 from nearline.stream.roles import Role
 
-NEARLINE = [sys.executable, "-c", "from nearline.cli.main import main; main()"]
+NEARLINE = [sys.executable, "-c", "from nearline.cli.start import main; main()"]
 BEGIN_MS = 1_760_000_000_000
 STREAM = """
 [stream]
@@ -227,7 +230,9 @@ def test_mistakes_of_publishing_leave_no_deployment(
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_work_between_turns(shop, nearline, nearline_json, number, code):
     append(nearline, shop, [*impressions(3_000), Tick(BEGIN_MS + 10_000_000)])
-    (shop / "slow.toml").write_text((shop / "c.toml").read_text() + "at_once = 50\n")
+    (shop / "slow.toml").write_text(
+        (shop / "c.toml").read_text() + "at_once = 1\n"
+    )  # a commit for each event
     command = [*NEARLINE, "worker", str(shop / "slow.toml"), "--json", "--metrics-port", "0"]
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -242,11 +247,57 @@ def test_a_signal_ends_the_work_between_turns(shop, nearline, nearline_json, num
         assert process.wait(timeout=60) == code
     assert said == ("" if code == 0 else "error: interrupted\n")
     assert shown[-1]["stopped"] == signal.Signals(number).name
+    assert shown[-1]["lag_events"] > 0  # it was not done yet
+    assert shown[-1]["joined_to"] > 0
     names = {name.removesuffix("_sum").removesuffix("_count") for name in re.findall(r"^(\w+)", page, re.M)}
     assert {metric.name for metric in OF_WORKERS} - names <= {"nearline_freshness_seconds"}
     rest = nearline_json("worker", shop / "c.toml", "--once")
+    assert rest["joined_to"] == shown[-1]["joined_to"] + shown[-1]["lag_events"]
     assert rest["rows"]["learned"] == 6_000
     assert rest["events"]["learned"] == 4_500
+
+
+@pytest.mark.parametrize("moment", ["msgspec", "numpy", "nearline.cli.worker"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_while_it_starts_ends_a_worker_in_order(shop, nearline, nearline_json, moment, number, code):
+    append(nearline, shop, [*impressions(4), Tick(BEGIN_MS + 120_000)])
+    command = [NEARLINE[0], "-X", "importtime", *NEARLINE[1:], "worker", str(shop / "c.toml"), "--json"]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:  # what has been imported, as it happens
+            if line.split("|")[-1].strip() == moment:
+                break
+        process.send_signal(number)
+        out, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert json.loads(out.splitlines()[-1])["stopped"] == signal.Signals(number).name
+    assert nearline_json("worker", shop / "c.toml", "--once")["rows"]["learned"] == 8
+
+
+@pytest.mark.parametrize("room", [0, 200_000])
+def test_a_full_disk_is_said_and_nothing_is_lost(shop, nearline, nearline_json, room):
+    """No file may grow beyond what the log has and some room: what the system says then is what a quota says."""
+    append(nearline, shop, [*impressions(1_500), Tick(BEGIN_MS + 10_000_000)])
+    (shop / "slow.toml").write_text((shop / "c.toml").read_text() + "at_once = 200\n")
+    largest = max(path.stat().st_size for path in (shop / "shop" / "store").rglob("*.mdb"))
+    done = subprocess.run(  # noqa: S603
+        [*NEARLINE, "worker", str(shop / "slow.toml"), "--once", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest + room, largest + room)),
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"error: .*; what was committed before is not affected. .* full, .*: make room for it, then start again\n",
+        done.stderr,
+    )
+    rest = nearline_json("worker", shop / "c.toml", "--once")
+    assert rest["events"]["learned"] == 2_250
+    assert rest["rows"]["learned"] == 3_000
 
 
 def test_a_terminal_shows_a_live_line(shop, nearline):
@@ -255,8 +306,10 @@ def test_a_terminal_shows_a_live_line(shop, nearline):
     command = [*NEARLINE, "worker", str(shop / "c.toml")]
     with subprocess.Popen(command, stderr=screen, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         os.close(screen)
-        seen = ""
+        seen, last = "", time.monotonic() + 60
         while "lag 0 events" not in seen:
+            ready, _, _ = select.select([terminal], [], [], max(0.0, last - time.monotonic()))
+            assert ready, f"no live line within a minute, only {seen!r}"
             seen += os.read(terminal, 4096).decode(errors="replace")
         process.terminate()
         out = process.stdout.read()

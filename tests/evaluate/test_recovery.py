@@ -9,8 +9,8 @@ from nearline.batch.descent import fit_game
 from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
 from nearline.batch.tables import examples_from_table
 from nearline.datasets.generated import MAPPING, generate
-from nearline.evaluate.describe import feature_labels
 from nearline.evaluate.recovery import compare
+from nearline.model.features import feature_labels
 
 
 def fitted(precision):

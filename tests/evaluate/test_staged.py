@@ -13,10 +13,14 @@ from nearline.model.examples import split_random
 from simulated import FILM, NORMAL, SETTINGS, USER, assert_same_model, examples, trained
 
 
+def run(rows, settings, **choices):
+    return run_stages(lambda *_: None, rows, settings, **choices)[0]
+
+
 def test_every_stage_is_trained_with_every_seed_and_judged_on_the_rows_it_has_not_seen():
     seen = []
     rows = examples(200)
-    stages = run_stages(
+    stages = run(
         rows,
         SETTINGS,
         test_fraction=0.25,
@@ -35,8 +39,8 @@ def test_every_stage_is_trained_with_every_seed_and_judged_on_the_rows_it_has_no
 
 def test_seeds_side_by_side_give_what_they_give_one_after_the_other():
     rows = examples(120)
-    one = run_stages(rows, SETTINGS, test_fraction=0.2, seeds=(1, 2), on_stage=None)
-    four = run_stages(rows, replace(SETTINGS, threads=4), test_fraction=0.2, seeds=(1, 2))
+    one = run(rows, SETTINGS, test_fraction=0.2, seeds=(1, 2), on_stage=None)
+    four = run(rows, replace(SETTINGS, threads=4), test_fraction=0.2, seeds=(1, 2))
     for name, runs in one.items():
         for mine, theirs in zip(runs, four[name], strict=True):
             assert_same_model(mine.training.model, theirs.training.model)
@@ -44,13 +48,13 @@ def test_seeds_side_by_side_give_what_they_give_one_after_the_other():
 
 def test_a_sequence_is_cut_to_the_effects_of_each_stage():
     how = replace(SETTINGS, sequence=("per-film", "fixed", "per-user"))
-    stages = run_stages(examples(120), how, test_fraction=0.2, seeds=(1,))
+    stages = run(examples(120), how, test_fraction=0.2, seeds=(1,))
     assert [len(runs[0].training.model.random) for runs in stages.values()] == [0, 1, 2]
 
 
 def test_a_share_held_out_for_validation_is_held_out_in_every_stage():
     how = replace(SETTINGS, validation_fraction=0.25)
-    stages = run_stages(examples(200), how, test_fraction=0.2, seeds=(1,))
+    stages = run(examples(200), how, test_fraction=0.2, seeds=(1,))
     for runs in stages.values():
         assert all(sweep.validation_loss is not None for sweep in runs[0].training.sweeps)
     assert stages["+ per-user"][0].training.model.random[0].row_count.sum() == 120
@@ -60,14 +64,14 @@ def test_rows_that_cannot_be_learned_from_are_not_judged_by_either():
     rows = examples(100)
     response = rows.response.copy()
     response[:20] = np.nan
-    stages = run_stages(replace(rows, response=response), SETTINGS, test_fraction=0.25, seeds=(1,))
+    stages = run(replace(rows, response=response), SETTINGS, test_fraction=0.25, seeds=(1,))
     assert len(stages["fixed"][0].test) == 20
     assert np.isfinite(stage_of(stages["fixed"]).scores["log_loss"]).all()
 
 
 def test_too_few_rows_to_hold_any_out_are_refused():
     with pytest.raises(DataError, match=r"evaluation.test_fraction: 0\.1 of 4 rows leaves none to judge by"):
-        run_stages(examples(4), SETTINGS, test_fraction=0.1, seeds=(1,))
+        run(examples(4), SETTINGS, test_fraction=0.1, seeds=(1,))
 
 
 def test_an_error_in_one_seed_ends_all_of_them():
@@ -78,7 +82,7 @@ def test_an_error_in_one_seed_ends_all_of_them():
         raise StopHereError
 
     with pytest.raises(StopHereError):
-        run_stages(examples(100), SETTINGS, test_fraction=0.2, seeds=tuple(range(8)), on_stage=stop)
+        run(examples(100), SETTINGS, test_fraction=0.2, seeds=tuple(range(8)), on_stage=stop)
 
 
 def test_sizes_are_rows_learned_and_a_row_without_an_entity_is_one_of_its_own():
@@ -107,7 +111,7 @@ def test_judging_a_normal_model_measures_the_coverage_of_its_intervals():
 
 def test_a_random_effect_earns_its_keep():
     rows = examples(3000, users=60)
-    stages = run_stages(
+    stages = run(
         rows, replace(SETTINGS, random=(USER, replace(FILM, bags=()))), test_fraction=0.3, seeds=(1, 2)
     )
     auc = [np.mean(stage_of(runs).scores["auc"]) for runs in stages.values()]
@@ -119,6 +123,6 @@ def test_the_model_of_a_stage_is_that_of_training_it_alone():
     how = replace(NORMAL, random=random, sweeps=40, tolerance=0.0)
     normal = examples(150, outcome=NORMAL.outcome)
     test, train = split_random(normal, 0.2, 1)
-    staged = run_stages(normal, how, test_fraction=0.2, seeds=(1,))["+ per-film"][0]
+    staged = run(normal, how, test_fraction=0.2, seeds=(1,))["+ per-film"][0]
     alone = fit_game(train, how).model.score(test).linear
     np.testing.assert_allclose(staged.scores.linear, alone, atol=1e-3)

@@ -137,11 +137,11 @@ def test_the_json_holds_every_number_and_null_where_one_is_undefined():
     one_class = ev.evaluate(
         np.ones_like(y), p, None, Outcome.BERNOULLI, {}, np.random.default_rng(0), resamples=5
     )
-    table = json.loads(one_class.to_json())
+    table = json.loads(json.dumps(one_class.to_dict(), allow_nan=False))
     by_name = {entry["metric"]: entry for entry in table["metrics"]}
     assert by_name["auc"] == {"metric": "auc", "value": None, "low": None, "high": None}
     assert by_name["log_loss"]["low"] < by_name["log_loss"]["value"] < by_name["log_loss"]["high"]
-    full = json.loads(evaluated(baseline=p).to_json())
+    full = json.loads(json.dumps(evaluated(baseline=p).to_dict(), allow_nan=False))
     assert full["interval"] == {"level": 0.95, "resamples": 50, "resampled_by": "user"}
     assert [group["training_rows"] for group in full["groups"]] == ["new", "1-5", "6-50", "more than 50"]
     assert {entry["metric"] for entry in full["metrics"]} >= {"auc", "per_entity_auc", "precision_at_k"}

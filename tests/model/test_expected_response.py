@@ -34,3 +34,9 @@ def test_counts_and_real_values_have_closed_forms():
     np.testing.assert_allclose(
         expected_response(Outcome.POISSON, linear, variance), np.exp(linear + variance / 2.0), rtol=1e-14
     )
+
+
+def test_no_probability_is_above_one():
+    linear, variance = np.meshgrid([30.0, 36.0, 40.0, 800.0], [0.0, 0.2, 0.3, 1.0, 1.1, 50.0])
+    found = expected_response(Outcome.BERNOULLI, linear.ravel(), variance.ravel())
+    assert found.max() <= 1.0

@@ -76,6 +76,16 @@ def test_a_precision_of_ten_thousand_and_tiny_variances_are_kept_exactly(tmp_pat
     assert_same_model(load_model(tmp_path / "m")[0], certain)
 
 
+def test_loading_a_model_does_not_load_pandas(tmp_path, model):
+    """It takes longer to load than everything a worker needs to start."""
+    save_model(model, tmp_path / "model")
+    code = f"import sys; from nearline.model.saved import load_model; load_model({str(tmp_path / 'model')!r})"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code + "; sys.exit('pandas' in sys.modules)"], check=False
+    )
+    assert done.returncode == 0
+
+
 def test_a_model_replaces_the_one_before(tmp_path, model):
     save_model(model, tmp_path / "m", {"n": 1})
     save_model(model, tmp_path / "m", {"n": 2})

@@ -21,7 +21,7 @@ from nearline.store.embedded import EmbeddedStore
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.published import positions_in, publish
 
-NEARLINE = [sys.executable, "-c", "from nearline.cli.main import main; main()"]
+NEARLINE = [sys.executable, "-c", "from nearline.cli.start import main; main()"]
 CONFIG = """
 [data]
 path = "none.csv"

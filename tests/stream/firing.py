@@ -1,164 +1,235 @@
-"""Processes of a deployment under fire: writers, workers that are killed, readers; and what is believed afterwards."""
+"""Processes of a deployment under fire: writers, workers that are killed, a reader; and what is believed afterwards.
 
-import os
+Nobody polls for another: children report over pipes, and the parent waits for whichever has something to say. How far
+the writers may write follows from how far the workers have joined, so that the writers stay closer to each other than
+the lateness allowed. A worker says in shared memory what it is doing, which tells where a kill has struck.
+"""
+
 import random
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections import Counter
+from collections.abc import Callable, Iterator, MutableSequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Event as Signal
+from threading import Thread
+from typing import Any
 
 from deployed import Beliefs, beliefs, live_store, model_of, progress
+from fated_events import JOIN, USERS, after_ms, fated_events
 
 from nearline.events.embedded import EmbeddedLog
-from nearline.events.impression import Event, Feedback, Impression, Tick
+from nearline.events.impression import Tick
+from nearline.events.log import Batch
 from nearline.events.partition import partitions_of
 from nearline.events.wire import encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
 from nearline.store.embedded import EmbeddedStore
+from nearline.store.seam import Writing
 from nearline.stream.effect_learner import LearnCounts
-from nearline.stream.join_settings import JoinSettings
 from nearline.stream.joined import JoinCounts
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
-from nearline.stream.worker import Worker, WorkerSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
+from nearline.stream.worker import Standing, Worker, WorkerSettings
 from nearline.testing import SplitStore
 
 FORK_SERVER = get_context("forkserver")
 """As clean as spawning, and quick: the server has imported what the children need, and never opened a file."""
-FORK_SERVER.set_forkserver_preload(["firing"])
+FORK_SERVER.set_forkserver_preload(  # only what is installed: the server does not know the path of the tests
+    [
+        "pytest",
+        "hypothesis.strategies",
+        "nearline.testing",
+        "nearline.stream.worker",
+        "nearline.store.embedded",
+    ]
+)
 PARTITIONS, WORKERS, WRITERS = 4, 2, 2
-GAP_MS, AHEAD = 10, 1_000
-BEGIN_MS = 1_700_000_000_000
+BURST = 300
+"""The most events written at a time, 2 s of event time: how far apart the writers are at most."""
+PATIENCE_S = 300.0
 SETTINGS = WorkerSettings(
-    JoinSettings(window_ms=2_000, allowed_lateness_ms=10_000, correct_within_ms=3_000),
+    JOIN,
     LearnSettings(
         {"per-user": Forgetting(time_constant_ms=60_000.0)}, MiniBatchSettings(rows=8, age_ms=4_000)
     ),
-    at_once=200,
+    at_once=25,
     poll_ms=1,
 )
 
 
+class Doing(IntEnum):
+    """What a worker is doing."""
+
+    STARTING = 0
+    IDLE = 1
+    JOINING = 2
+    LEARNING = 3
+    COMMITTING = 4
+    BETWEEN = 5
+    """Between commits, or between the halves of one that is split."""
+
+
 @dataclass(frozen=True)
 class Outcomes:
-    """What a deployment has come to, and in a word how it went."""
+    """What a deployment has come to, and how it went: kills by what the worker was doing, and reads."""
 
     known: Beliefs
     learned: LearnCounts
     joined: JoinCounts
-    killed: int = 0
+    killed: Counter[Doing] = field(default_factory=Counter)
     reads: int = 0
-
-
-def drawn(events: int, seed: int = 0) -> list[Event]:
-    """So many events in the order of time; some of the feedback comes after the close."""
-    rng = random.Random(seed)  # noqa: S311
-    found: list[Event] = []
-    for number in range(events * 5 // 8):
-        time_ms = BEGIN_MS + number * GAP_MS
-        entities = {"user": f"u{int(rng.paretovariate(0.6)) % 400}", "item": f"m{rng.randrange(150)}"}
-        bags = {bag: {f"x{i}": rng.gauss(0, 1) for i in range(3)} for bag in ("f", "g")}
-        served = {"per-user": (rng.gauss(0, 0.3), 0.2), "per-item": (rng.gauss(0, 0.3), 0.1)}
-        found.append(Impression(f"i{number}", time_ms, entities, bags, served, generation=1))
-        if rng.random() < 0.6:
-            answered_ms = time_ms + int(rng.expovariate(1 / 1_000))
-            found.append(Feedback(f"i{number}", answered_ms, float(rng.random() < 0.7)))
-    found.sort(key=lambda event: event.time_ms)
-    return found[:events]
+    start_s: tuple[float, ...] = ()
+    """How long each worker took from its birth to its first turn."""
 
 
 def store_of(folder: Path) -> EmbeddedStore:
     return EmbeddedStore(folder / "store", partitions_of)
 
 
-def write(folder: Path, writer: int, events: int) -> None:
-    """Append this writer's share, a few at a time, never far ahead of the join."""
+# What children do
+
+
+def write(folder: Path, writer: int, events: int, pipe: Connection) -> None:
+    """Append this writer's share, a few at a time, as far as the parent has said."""
     rng = random.Random(writer)  # noqa: S311
-    mine = drawn(events)[writer::WRITERS]
-    joined = JoinedLog(folder / "joined")
+    mine = [event.record for event in fated_events(events)[writer::WRITERS]]
+    written = 0
     with EmbeddedLog(folder / "log") as log:
-        while mine:
-            until(lambda: log.end() - joined.progress().position < AHEAD)
-            size = rng.randint(1, 120)
-            log.append([encode_event(event) for event in mine[:size]])
-            del mine[:size]
-    joined.close()
+        while written < len(mine):
+            until = len(range(writer, pipe.recv(), WRITERS))
+            while written < until:
+                some = mine[written : min(until, written + rng.randint(1, 120))]
+                log.append(some)
+                written += len(some)
 
 
-def work(folder: Path, index: int, split: int | None) -> None:
-    """Work until there is a file "stop"; with `split`, on a store that does not keep its promise."""
-    with EmbeddedLog(folder / "log") as log:
-        store = store_of(folder)
-        worker = Worker(
-            folder,
-            log,
-            store if split is None else SplitStore(store, dies_after=split or None, pause_s=0.01),
-            SETTINGS,
-            index=index,
-            workers=WORKERS,
-        )
-        while not (folder / "stop").exists():
-            if not worker.turn():
-                time.sleep(0.001)
+class MarkedLog:
+    """A log that says when there is something to join."""
+
+    def __init__(self, log: EmbeddedLog, doing: MutableSequence[int]) -> None:
+        self._log, self._doing = log, doing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def read(self, after: int, limit: int, partition: int = 0) -> Batch:
+        found = self._log.read(after, limit, partition)
+        if len(found):
+            self._doing[0] = Doing.JOINING
+        return found
+
+
+class MarkedStore:
+    """A store that says when something is learned, and when it is committed."""
+
+    def __init__(self, store: EmbeddedStore, doing: MutableSequence[int]) -> None:
+        self._store, self._doing = store, doing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @contextmanager
+    def writing(self, generation: int, partition: int) -> Iterator[Writing]:
+        self._doing[0] = Doing.LEARNING
+        with self._store.writing(generation, partition) as txn:
+            yield txn
+            self._doing[0] = Doing.COMMITTING
+        self._doing[0] = Doing.BETWEEN
+
+
+def work(folder: Path, index: int, split: int | None, doing: MutableSequence[int], pipe: Connection) -> None:
+    """Work until told to stop, and report; with `split`, on a store that does not keep its promise."""
+    stop = Signal()
+    Thread(target=lambda: (pipe.poll(None), stop.set()), daemon=True).start()
+    with EmbeddedLog(folder / "log") as log, closing(store_of(folder)) as store:
+        kept: Any = MarkedStore(store, doing)
+        if split is not None:
+            kept = SplitStore(kept, dies_after=split or None, pause_s=0.01)
+        worker = Worker(folder, MarkedLog(log, doing), kept, SETTINGS, index=index, workers=WORKERS)
+        said: list[tuple[int, int]] = []
+
+        def say(standing: Standing) -> None:
+            now = standing.joined_to, standing.learned.rows
+            doing[0] = Doing.IDLE if [now] == said else Doing.BETWEEN
+            if [now] != said:
+                pipe.send(now[0])
+                said[:] = [now]
+
+        worker.run(stop, say)
         worker.close()
-        store.close()
 
 
-def read(folder: Path, said) -> None:
-    """Read beliefs until there is a file "stop": none ever goes back, none is half of one."""
+def read(folder: Path, pipe: Connection) -> None:
+    """Read beliefs until told to stop: none ever goes back, none is half of one. Say how often."""
     rng = random.Random(1)  # noqa: S311
-    store, reads = store_of(folder), 0
+    reads = 0
     seen: dict[str, tuple[int, int, int]] = {}
-    while not (folder / "stop").exists():
-        names = [f"u{rng.randrange(400)}" for _ in range(20)]
-        found = store.get_many(1, "per-user", names)
-        for name, *now in zip(names, found.version, found.position, found.rows, strict=True):
-            version, position, rows = map(int, now)
-            before = seen.get(name, (0, 0, 0))
-            assert (version, position) >= before[:2], name
-            assert version > before[0] or (version, position, rows) == before, name
-            seen[name] = version, position, rows
-        reads += 1
-    store.close()
-    said.put(reads)
+    with closing(store_of(folder)) as store:
+        while not pipe.poll(0.02):
+            names = [f"u{rng.randrange(USERS)}" for _ in range(20)]
+            found = store.get_many(1, "per-user", names)
+            for name, *now in zip(names, found.version, found.position, found.rows, strict=True):
+                version, position, rows = map(int, now)
+                before = seen.get(name, (0, 0, 0))
+                assert (version, position) >= before[:2], name
+                assert version > before[0] or (version, position, rows) == before, name
+                seen[name] = version, position, rows
+            reads += 1
+    pipe.send(reads)
 
 
-def until(holds: Callable[[], bool], seconds: float = 300.0) -> None:
-    """Wait for something to hold."""
-    latest = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < latest, "it took too long"
-        time.sleep(0.002)
+# What the parent does
+
+
+class Child:
+    """A process, and the pipe to it, which is its last argument."""
+
+    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
+        self.pipe, theirs = FORK_SERVER.Pipe()
+        self.process = FORK_SERVER.Process(target=target, args=(*arguments, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def stop(self) -> None:
+        self.pipe.send(None)
+        self.process.join(PATIENCE_S)
+        assert self.process.exitcode == 0
 
 
 class Deployment:
     """Seen from outside: what is in its log, and how far it is."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log, self.joined = EmbeddedLog(folder / "log"), JoinedLog(folder / "joined")
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.log, self.joined = EmbeddedLog(log), JoinedLog(folder / "joined")
         self.store = EmbeddedStore(folder / "store", partitions_of, partitions=PARTITIONS)
         live_store(model_of(Outcome.BERNOULLI), store=self.store)
 
-    def position(self) -> int:
-        """Rows taken by the learners, of all partitions."""
-        return sum(progress(self.store, partition).position for partition in range(PARTITIONS))
-
     def is_done(self) -> bool:
-        """Whether everything in the log is joined and taken."""
+        """Whether everything in the log is joined, and every row taken."""
         if self.joined.progress().position < self.log.end():
             return False
-        return self.position() == sum(self.joined.end(partition) for partition in range(PARTITIONS))
+        return all(
+            progress(self.store, partition).position == self.joined.end(partition)
+            for partition in range(PARTITIONS)
+        )
 
-    def outcomes(self, killed: int = 0, reads: int = 0) -> Outcomes:
+    def outcomes(self) -> Outcomes:
         learned = LearnCounts()
         for partition in range(PARTITIONS):
             learned = learned.plus(progress(self.store, partition).counts)
-        return Outcomes(beliefs(self.store), learned, self.joined.progress().counts, killed, reads)
+        return Outcomes(beliefs(self.store), learned, self.joined.progress().counts)
 
     def close(self) -> None:
         self.log.close()
@@ -166,62 +237,105 @@ class Deployment:
         self.store.close()
 
 
+class Crew:
+    """The workers: each killed and started again, and what is known of them from what they say."""
+
+    def __init__(self, folder: Path, split: int | None) -> None:
+        self._folder = folder
+        self._splits = [split] * WORKERS
+        self._doing = [FORK_SERVER.RawArray("i", 1) for _ in range(WORKERS)]
+        self._born = [0.0] * WORKERS
+        self.is_ready = [False] * WORKERS
+        self.joined_to = 0
+        self.killed: Counter[Doing] = Counter()
+        self.start_s: list[float] = []
+        self.children = [self._started(index) for index in range(WORKERS)]
+
+    def _started(self, index: int) -> Child:
+        self._doing[index][0] = Doing.STARTING
+        self.is_ready[index], self._born[index] = False, time.monotonic()
+        return Child(work, self._folder, index, self._splits[index], self._doing[index])
+
+    def kill(self, index: int) -> None:
+        """Kill a worker, or bury one that killed itself; and start another in its place."""
+        child = self.children[index]
+        child.kill()
+        assert child.process.exitcode == -signal.SIGKILL, f"worker {index}: {child.process.exitcode}"
+        child.pipe.close()
+        self.killed[Doing(self._doing[index][0])] += 1
+        if self._splits[index]:
+            self._splits[index] = 0  # it dies by itself but once
+        self.children[index] = self._started(index)
+
+    def listen(self, seconds: float) -> bool:
+        """Wait so long for any of them to say something; whether one has."""
+        talking = {child.pipe: index for index, child in enumerate(self.children)}
+        heard = connection.wait(talking, seconds)
+        for pipe in heard:
+            self._hear(talking[pipe])
+        return bool(heard)
+
+    def _hear(self, index: int) -> None:
+        """Take what a worker says, or learn of its death."""
+        try:
+            joined_to = self.children[index].pipe.recv()
+        except (EOFError, ConnectionResetError):
+            assert self._splits[index], f"worker {index} has died"
+            self.kill(index)
+            return
+        self.joined_to = max(self.joined_to, joined_to)
+        if not self.is_ready[index]:
+            self.is_ready[index] = True
+            self.start_s.append(time.monotonic() - self._born[index])
+
+
 def under_fire(folder: Path, events: int, kills: int, *, split: int | None = None, seed: int = 0) -> Outcomes:
-    """A deployment whose workers are killed `kills` times, spread over its rows, at random instants."""
+    """A deployment whose workers are killed so often, spread over its events, each at a random instant.
+
+    The events come in bursts, each once the one before is joined and all workers are up. In every other burst, for as
+    long as there are kills to come, one worker is killed within the time that the burst before has taken. With `split`
+    the store breaks its promise: after so many commits each worker kills itself between the halves of one, or, with 0,
+    none does.
+    """
     rng = random.Random(seed)  # noqa: S311
-    deployment = Deployment(folder)
-    said = FORK_SERVER.Queue()
-    writers = [started(write, folder, writer, events) for writer in range(WRITERS)]
-    reader = started(read, folder, said)
-    workers = [started(work, folder, index, split) for index in range(WORKERS)]
-    rows = sum(len(_owners(event)) for event in drawn(events) if isinstance(event, Impression))
-    killed = last = 0
-    ends_with = Tick(BEGIN_MS + 10 * events * GAP_MS)
-    while True:
-        if writers and all(writer.exitcode == 0 for writer in writers):
-            writers = []
-            deployment.log.append([encode_event(ends_with)])
-        assert not any(writer.exitcode for writer in writers)
-        for index, worker in enumerate(workers):
-            if split and worker.exitcode == -signal.SIGKILL:
-                killed += 1
-                workers[index] = started(work, folder, index, 0)
-            assert worker.exitcode in (None, -signal.SIGKILL), f"worker {index}: {worker.exitcode}"
-        if killed < kills and not split and (position := deployment.position()) >= last + rows // (kills + 2):
-            last = position
-            time.sleep(rng.uniform(0.0, 0.03))
-            index = rng.randrange(WORKERS)
-            pid = workers[index].pid
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-            workers[index].join()
-            workers[index] = started(work, folder, index, split)
-            killed += 1
-        elif not writers and deployment.is_done():
-            break
-        time.sleep(0.002)
-    (folder / "stop").touch()
-    for process in [*workers, reader]:
-        process.join(60)
-        assert process.exitcode == 0
-    outcomes = deployment.outcomes(killed, said.get(timeout=60))
+    deployment = Deployment(folder, folder / "log")
+    writers = [Child(write, folder, writer, events) for writer in range(WRITERS)]
+    reader = Child(read, folder)
+    crew = Crew(folder, split)
+    bursts = max(2 * kills + 1, -(-events // BURST))
+    begun = time.monotonic()
+    for burst in range(bursts):
+        took, begun = time.monotonic() - begun, time.monotonic()
+        end = (burst + 1) * events // bursts
+        for writer in writers:
+            writer.pipe.send(end)
+        if burst % 2 and burst < 2 * kills:
+            strike, index = begun + rng.uniform(0.0, took), rng.randrange(WORKERS)
+            while (left_s := strike - time.monotonic()) > 0.0:
+                crew.listen(left_s)
+            crew.kill(index)
+        while crew.joined_to < end or not all(crew.is_ready):
+            assert crew.listen(PATIENCE_S), "nobody has said anything for long"
+    for writer in writers:
+        writer.process.join(PATIENCE_S)
+        assert writer.process.exitcode == 0
+    deployment.log.append([encode_event(Tick(after_ms(events)))])
+    while not deployment.is_done():
+        assert crew.listen(PATIENCE_S), "nobody has said anything for long"
+    for child in [*crew.children, reader]:
+        child.stop()
+    outcomes = replace(
+        deployment.outcomes(), killed=crew.killed, reads=reader.pipe.recv(), start_s=tuple(crew.start_s)
+    )
     deployment.close()
     return outcomes
 
 
-def started(target, *arguments):
-    process = FORK_SERVER.Process(target=target, args=arguments, daemon=True)
-    process.start()
-    return process
-
-
-def uninterrupted(folder: Path, of: Path) -> Outcomes:
+def uninterrupted(folder: Path, log: Path) -> Outcomes:
     """One worker that nobody kills, over the same log, with other cuts."""
-    (folder).mkdir()
-    (folder / "log").symlink_to(of / "log")
-    deployment = Deployment(folder)
+    deployment = Deployment(folder, log)
     deployment.joined.close()  # a process opens it once
-    settings = WorkerSettings(SETTINGS.join, SETTINGS.learn, at_once=7_777)
+    settings = replace(SETTINGS, at_once=7_777)
     worker = Worker(folder, deployment.log, deployment.store, settings)
     while worker.turn():
         pass
@@ -230,8 +344,3 @@ def uninterrupted(folder: Path, of: Path) -> Outcomes:
     outcomes = deployment.outcomes()
     deployment.close()
     return outcomes
-
-
-def _owners(event: Impression) -> set[int]:
-    named = [("per-user", "user"), ("per-item", "item"), ("per-user-time", "user")]
-    return {int(partitions_of(effect, [event.entities[kind]], PARTITIONS)[0]) for effect, kind in named}

@@ -9,7 +9,8 @@ from tests.stream.events_drawn import quiet_settings
 
 from nearline.events.impression import Event, Feedback, Impression
 from nearline.events.wire import decode_event, encode_event
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import EarlyLabelsWarning, JoinSettings
 from nearline.stream.join_state import MemoryJoinState
 

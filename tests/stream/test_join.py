@@ -15,7 +15,8 @@ from nearline.events.dead_letters import DeadLetter
 from nearline.events.impression import Event, Feedback, Impression, Tick
 from nearline.events.partition import partition_of
 from nearline.events.wire import encode_event
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import JoinState, MemoryJoinState
 from nearline.stream.joined import JoinCounts, JoinedExample, Kind, decode_rows, rows_by_partition

@@ -3,19 +3,50 @@
 import itertools
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
-import lmdb
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.stream.events_drawn import settings_drawn, streams_drawn
 from tests.stream.test_join import joined, record_of
 
-from nearline.errors import DataError
+from nearline.environment import Environment, Transaction
+from nearline.errors import DataError, LogError
 from nearline.events.impression import Event, Tick
-from nearline.stream.join import Join, route_by_entity
-from nearline.stream.join_lmdb import JOIN_TABLES, LmdbJoinState, open_join_tables
+from nearline.stream.join import Join
+from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
-from nearline.stream.joined import JoinCounts, JoinedExample
+from nearline.stream.joined import JoinCounts, Joined, JoinedExample
+
+
+class CrashError(Exception):
+    """What ends a transaction that is not to be kept."""
+
+
+def run_in(
+    folder: str, choices: JoinSettings, begin: int, part: Sequence[Event | DataError], crashes: bool
+) -> Joined:
+    """One run in an environment of its own, in vain before if it crashes."""
+    environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
+    tables, join = JoinTables.of(environment), Join(choices, route_by_entity({"per-user": "user"}, 4), 4)
+    records = [record_of(event) for event in part]
+    done: list[Joined] = []
+
+    def push(transaction: Transaction) -> None:
+        done[:] = [join.push(begin + 1, records, part, LmdbJoinState(tables, transaction))]
+
+    def push_in_vain(transaction: Transaction) -> None:
+        push(transaction)
+        raise CrashError
+
+    if crashes:
+        with pytest.raises(CrashError):
+            environment.write(push_in_vain)
+    environment.write(push)
+    environment.close()
+    return done[0]
 
 
 def joined_through_lmdb(
@@ -28,27 +59,16 @@ def joined_through_lmdb(
     borders = sorted({0, len(events), *(cut % (len(events) + 1) for cut in cuts)})
     with tempfile.TemporaryDirectory() as folder:
         for number, (begin, end) in enumerate(itertools.pairwise(borders)):
-            part = events[begin:end]
-            records = [record_of(event) for event in part]
-            with lmdb.open(folder, max_dbs=len(JOIN_TABLES), map_size=1 << 24, sync=False) as environment:
-                tables, join = (
-                    open_join_tables(environment),
-                    Join(choices, route_by_entity({"per-user": "user"}, 4), 4),
-                )
-                if crashes[number % len(crashes)]:
-                    with environment.begin(write=True) as transaction:
-                        join.push(begin + 1, records, part, LmdbJoinState(tables, transaction))
-                        transaction.abort()
-                with environment.begin(write=True) as transaction:
-                    out = join.push(begin + 1, records, part, LmdbJoinState(tables, transaction))
+            out = run_in(folder, choices, begin, events[begin:end], crashes[number % len(crashes)])
             examples, dead, counts = examples + out.examples, dead + out.dead, out.counts
-        with lmdb.open(folder, max_dbs=len(JOIN_TABLES), map_size=1 << 24) as environment:
-            tables = open_join_tables(environment)
-            with environment.begin() as transaction:
-                left = {
-                    name: transaction.stat(getattr(tables, name))["entries"]
-                    for name in ("shown", "answers", "index", "waiting")
-                }
+        environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
+        tables = JoinTables.of(environment)
+        with environment.read() as transaction:
+            left = {
+                name: transaction.stat(getattr(tables, name))["entries"]
+                for name in ("shown", "index", "waiting")
+            }
+        environment.close()
     return examples, dead, counts, left
 
 
@@ -71,4 +91,4 @@ def test_nothing_is_left_once_all_is_closed_and_forgotten(
     choices: JoinSettings, events: list[Event | DataError], cuts: list[int]
 ) -> None:
     left = joined_through_lmdb(choices, [*events, Tick(1_000)], cuts, [False])[3]
-    assert left == {"shown": 0, "answers": 0, "index": 0, "waiting": 0}
+    assert left == {"shown": 0, "index": 0, "waiting": 0}

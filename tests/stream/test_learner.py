@@ -27,12 +27,13 @@ from nearline.events.wire import decode_event, encode_event
 from nearline.posterior.blocks import unpack
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import MemoryJoinState
 from nearline.stream.joined import JoinedExample, Kind, encode_row, rows_by_partition
 from nearline.stream.learner import Learner, LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 
 PARTITIONS = 2
 FORGETTING = {"per-user": Forgetting(time_constant_ms=300.0), "per-item": Forgetting(time_constant_ms=900.0)}
@@ -167,11 +168,15 @@ def altered(record: bytes, **fields) -> bytes:
     return record[:25] + encode_event(structs.replace(event, **fields))
 
 
+def weighing(weight: float, row: bytes) -> bytes:
+    return row[:9] + struct.pack("<d", weight) + row[17:]
+
+
 BAD = {
-    "weight": (Outcome.NORMAL, lambda row: altered(row, weight=math.nan)),
+    "weight": (Outcome.NORMAL, lambda row: weighing(math.nan, row)),
     "vast weight": (
         Outcome.NORMAL,
-        lambda row: altered(row, weight=1e308, features={bag: {"x1": 1e3} for bag in ("f", "g")}),
+        lambda row: weighing(1e308, altered(row, features={bag: {"x1": 1e3} for bag in ("f", "g")})),
     ),
     "label": (Outcome.BERNOULLI, lambda row: row[:1] + struct.pack("<d", 7.0) + row[9:]),
     "no label": (Outcome.NORMAL, lambda row: row[:1] + struct.pack("<d", math.nan) + row[9:]),

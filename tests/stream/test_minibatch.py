@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from nearline.arrays import Ints
 from nearline.errors import ConfigError, DataError
-from nearline.stream.minibatch import MiniBatches, MiniBatchSettings, Resume, expected_gain
+from nearline.stream.minibatch import MiniBatches, Resume
+from nearline.stream.minibatch_borders import expected_gain
+from nearline.stream.minibatch_settings import MiniBatchSettings
 
 Row = tuple[str | None, int, bool]
 """Entity, time in ms, whether the next row belongs to it."""
@@ -81,8 +83,9 @@ def obvious(choices: MiniBatchSettings, rows: Sequence[Row]) -> tuple[Batches, d
         if unfinished:
             continue
         whole = [at for at, _ in waiting[name] if not rows[at - 1][2]]
-        gain = sum(round(teaching.gain_of(at) * 2**32) for at in whole) / 2**32
-        if len(whole) >= choices.rows or (choices.information is not None and gain >= choices.information):
+        gain = sum(round(teaching.gain_of(at) * 2**32) for at in whole)
+        enough = choices.information is not None and gain >= round(choices.information * 2**32)
+        if len(whole) >= choices.rows or enough:
             learn(name)
         if sum(map(len, waiting.values())) >= choices.max_waiting:
             while sum(map(len, waiting.values())) > choices.max_waiting // 2:

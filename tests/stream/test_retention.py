@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nearline.events.log import MemoryLog
 from nearline.store.generations import Status
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.retention import Retention
 from nearline.stream.worker import Worker, WorkerSettings
 from nearline.testing import ManualClock

@@ -2,9 +2,11 @@
 
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Signal
 
+import lmdb
 import pytest
 from deployed import (
     JOIN,
@@ -25,16 +27,16 @@ from deployed import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearline.errors import ConfigError, ModelError
+from nearline.errors import ConfigError, DataError, LogError, ModelError
 from nearline.events.impression import Feedback, Impression
 from nearline.events.log import MemoryLog
 from nearline.events.partition import partitions_of
-from nearline.events.wire import encode_event
+from nearline.events.wire import decode_event, decode_events, decode_head, encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.store.memory import MemoryStore
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import LearnSettings
-from nearline.stream.minibatch import MiniBatchSettings
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.worker import Worker, WorkerSettings
 from nearline.testing import ManualClock
 
@@ -154,27 +156,48 @@ def test_a_late_positive_is_corrected(folder, store):
     assert sum(progress(store, p).counts.taken_back for p in range(4)) == 3
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda record: b"\x00", lambda record: record[:-3]],
-)
-def test_a_damaged_record_becomes_a_dead_letter(folder, store, damage):
+def fails(decode, record: bytes) -> bool:
+    try:
+        decode(record)
+    except DataError:
+        return True
+    return False
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_every_record_that_damage_makes_unreadable_is_one_dead_letter(data):
+    """Inside a number any byte is readable; of what damage turns into another event, it is only sure that it counts."""
     events = [shown("a", 1), shown("b", 2), shown("c", 3)]
-    good = live_store(model_of())
-    worked_off(folder / "a", of([events[0], events[2]]), good, chosen(MINIBATCHES["age"]))
-    records = encoded(events)
-    log = log_of(
-        [records[0], damage(records[1]), records[2], *encoded([Impression("last", 10**6, {}, {}, {})])]
+    records, last = encoded(events), encode_event(Impression("last", 10**6, {}, {}, {}))
+    at = data.draw(st.integers(0, len(records[1]) - 1))
+    never_used = [records[1][:i] + b"\xc1" + records[1][i + 1 :] for i in range(len(records[1]))]
+    head_is_sound = [one for one in never_used if fails(decode_event, one) and not fails(decode_head, one)]
+    damaged = data.draw(
+        st.sampled_from([b"\x00", records[1][:at], *head_is_sound])
+        | st.sampled_from(never_used)
+        | st.binary(min_size=1, max_size=3).map(
+            lambda new: records[1][:at] + new + records[1][at + len(new) :]
+        )
     )
-    worked_off(folder / "b", log, store, chosen(MINIBATCHES["age"]))
-    joined = JoinedLog(folder / "b" / "joined")
-    letters = [*joined.dead_letters(), *(one for p in range(4) for one in dead_letters(store, p))]
-    joined.close()
-    assert letters
-    assert all(letter.reason for letter in letters)
-    for name, known in beliefs(good).items():
-        assert beliefs(store)[name][0] == known[0]
-        assert beliefs(store)[name][4:] == known[4:]
+    (event,) = decode_events([damaged])
+    good, store = live_store(model_of()), live_store(model_of())
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        worked_off(Path(one), log_of([records[0], records[2], last]), good, chosen(MINIBATCHES["age"]))
+        worked_off(
+            Path(other), log_of([records[0], damaged, records[2], last]), store, chosen(MINIBATCHES["age"])
+        )
+        joined = JoinedLog(Path(other) / "joined")
+        letters = [*joined.dead_letters(), *(one for p in range(4) for one in dead_letters(store, p))]
+        counts = joined.progress().counts
+        joined.close()
+    assert counts.received == 4
+    if isinstance(event, DataError):
+        assert [letter.record for letter in letters] == [damaged]
+        assert letters[0].reason
+        assert {name: (one[0], one[4:]) for name, one in beliefs(store).items()} == {
+            name: (one[0], one[4:]) for name, one in beliefs(good).items()
+        }
 
 
 def test_a_second_worker_of_the_same_job_is_refused(folder, store):
@@ -220,6 +243,31 @@ def test_generations_go_on_from_their_own_positions(folder, store):
     worker.close()
 
 
+def test_a_switch_to_a_generation_with_another_effect_sends_it_its_rows(folder):
+    """Impressions from then on go to the partitions of the new effect's entities too."""
+    model = model_of()
+    store = live_store(replace(model, random=model.random[:1]))
+    events = [
+        Impression(f"i{i}", 10 * i, {"user": "u", "item": f"m{i % 5}"}, {"f": {"x0": 1.0}, "g": {"x1": 1.0}})
+        for i in range(40)
+    ]
+    log = log_of(encoded(events[:20]))
+    worker = Worker(folder, log, store, chosen())
+    while worker.turn():
+        pass
+    second = store.create(model, created_ms=1).number
+    store.switch(second, force=True)
+    log.append([*encoded(events[20:]), encode_event(Impression("last", 1_000_000, {}, {}, {}))])
+    while worker.turn():
+        pass
+    worker.close()
+    found = {
+        entity: known[0] for (effect, entity), known in beliefs(store, second).items() if effect == "per-item"
+    }
+    assert set(found) == {f"m{i}" for i in range(5)}
+    assert min(found.values()) >= 4  # all that were shown after the switch
+
+
 def test_time_goes_on_when_traffic_stops(folder, store):
     clock, log = ManualClock(5_000), log_of(encoded([shown("a", 1_000)]))
     worker = Worker(folder, log, store, chosen(tick_after_ms=50), clock=clock)
@@ -247,3 +295,14 @@ def test_a_worker_stops_when_asked_to(folder, store):
     worker.run(stop, watch)
     assert seen[-1].learned.learned == 3
     worker.close()
+
+
+@pytest.mark.parametrize(("key", "kept"), [(b"format", b"3"), (b"format", None)], ids=["later", "earlier"])
+def test_a_joined_log_of_another_format_is_refused(folder, store, key, kept):
+    worked_off(folder, of([shown("i", 1)]), store, chosen())
+    with lmdb.open(str(folder / "joined"), max_dbs=8) as env:
+        meta = env.open_db(b"join-meta")
+        with env.begin(write=True) as txn:
+            txn.delete(key, db=meta) if kept is None else txn.put(key, kept, db=meta)
+    with pytest.raises(LogError, match="expected a joined log of format 2, got"):
+        JoinedLog(folder / "joined")

@@ -8,7 +8,7 @@ Its mean, its variance and draws of it come from here; what to show is chosen in
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -59,7 +59,19 @@ class EffectTerm:
         row = np.arange(self.rows.count) if self.rows.row is None else self.rows.row
         taken = wanted[row]
         before = np.concatenate([[0], np.cumsum(taken)]).astype(np.int64)
-        return replace(self, rows=replace(self.rows, row=row[taken], row_start=before[self.rows.row_start]))
+        rows = self.rows  # made by hand: `replace` takes longer than all the rest
+        some = FeatureRows(
+            rows.count,
+            rows.columns,
+            before[rows.row_start],
+            row[taken],
+            rows.dense,
+            rows.dense32,
+            rows.indptr,
+            rows.indices,
+            rows.values,
+        )
+        return EffectTerm(self.name, some, self.beliefs, self.keys, self.factors)
 
     def difference(self) -> tuple[float, float]:
         """Mean and variance of what it adds to the first candidate less what it adds to the second."""

@@ -19,7 +19,7 @@ def request_key(request: str) -> int:
 
 
 def entity_keys(effect: str, entities: Sequence[str]) -> Keys:
-    """Return the keys of entities of one effect, uint64[n]; worth keeping beside their beliefs (about 1 us each)."""
+    """Return the keys of entities of one effect, uint64[n]; worth keeping beside their beliefs."""
     begun = b"entity\0" + effect.encode() + b"\0"
     return np.array([_key(begun + entity.encode()) for entity in entities], dtype=np.uint64)
 

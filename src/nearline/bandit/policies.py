@@ -12,7 +12,7 @@ from nearline.arrays import Floats
 from nearline.bandit import propensities
 from nearline.bandit.candidates import Candidates
 from nearline.bandit.keys import request_key
-from nearline.bandit.ranking import Ranking, top
+from nearline.bandit.ranking import Ranking, top, top_of_each
 from nearline.errors import DataError
 
 
@@ -158,7 +158,7 @@ class ThompsonSampling:
         if len(candidates) == 2:
             first = propensities.of_two(candidates)
             return np.stack([first, first[::-1]])[:k]
-        order = np.array([top(one, k) for one in candidates.draws(request_key(request), self.draws, first=1)])
+        order = top_of_each(candidates.draws(request_key(request), self.draws, first=1), k)
         return np.array([np.bincount(at, minlength=len(candidates)) for at in order.T]) / self.draws
 
 

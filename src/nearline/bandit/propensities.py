@@ -9,7 +9,7 @@ import numpy as np
 
 from nearline.arrays import Floats, Ints
 from nearline.bandit.candidates import Candidates
-from nearline.bandit.ranking import ranks
+from nearline.bandit.ranking import top_of_each
 from nearline.errors import DataError
 
 
@@ -49,7 +49,7 @@ def counted(draws: Floats, shown: Ints) -> tuple[Floats, Floats]:
     what is shown, 1 / propensity of a candidate of probability p has the expectation (1 - (1 - p)^(n + 1)) / p, so that
     an inverse-propensity estimate misses only the share (1 - p)^(n + 1), which no count could have seen.
     """
-    share = ((ranks(draws, shown) == np.arange(len(shown))).sum(axis=0) + 1.0) / (len(draws) + 1.0)
+    share = ((top_of_each(draws, len(shown)) == shown).sum(axis=0) + 1.0) / (len(draws) + 1.0)
     return share, np.sqrt(share * (1.0 - share) / (len(draws) + 1.0))
 
 

@@ -34,23 +34,20 @@ def top(scores: Floats, k: int) -> Ints:
     The order is total: of equal scores the earlier place goes first, and a candidate without a score (NaN) counts as
     one of minus infinity.
     """
+    first: Ints = top_of_each(scores[None, :], k)[0]
+    return first
+
+
+def top_of_each(scores: Floats, k: int) -> Ints:
+    """Return the same for each row of `scores` float64[n, C], int64[n, min(k, C)]."""
     low = np.where(np.isnan(scores), np.inf, -scores)
-    if k >= len(scores):
-        return np.argsort(low, kind="stable")
-    if k <= 0:
-        return np.zeros(0, dtype=np.int64)
-    enough = np.flatnonzero(low <= np.partition(low, k - 1)[k - 1])  # k of them, and ties of the last
-    return enough[np.argsort(low[enough], kind="stable")[:k]]
-
-
-def ranks(scores: Floats, candidates: Ints) -> Ints:
-    """Return where each candidate listed is in the order of `top`, 0 the first, int64[n, k].
-
-    For each row of `scores` float64[n, C].
-    """
-    scores = np.where(np.isnan(scores), -np.inf, scores)
-    found = np.empty((len(scores), len(candidates)), dtype=np.int64)
-    for i, c in enumerate(candidates):
-        own = scores[:, c, None]
-        found[:, i] = np.count_nonzero(scores > own, axis=1) + np.count_nonzero(scores[:, :c] == own, axis=1)
+    k = max(k, 0)
+    if k == 0 or k >= low.shape[1]:
+        return np.argsort(low, axis=1, kind="stable")[:, :k]
+    some = np.sort(np.argpartition(low, k - 1, axis=1)[:, :k], axis=1)
+    values = np.take_along_axis(low, some, axis=1)
+    found: Ints = np.take_along_axis(some, np.argsort(values, axis=1, kind="stable"), axis=1)
+    # Where more than k are as high as the last of them, the partition took any of those that are equal.
+    tied = np.flatnonzero(np.count_nonzero(low <= values.max(axis=1, keepdims=True), axis=1) > k)
+    found[tied] = np.argsort(low[tied], axis=1, kind="stable")[:, :k]
     return found

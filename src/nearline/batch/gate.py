@@ -14,7 +14,8 @@ import numpy as np
 
 from nearline.arrays import Floats, Ints
 from nearline.batch.from_rows import Cut, RowRange, standing
-from nearline.events.wire import decode_heads
+from nearline.events.impression import Impression
+from nearline.events.wire import ImpressionHead, decode_heads
 from nearline.model.effects import RandomEffect, design
 from nearline.model.game import GameModel
 from nearline.posterior.evidence import select_evidence
@@ -77,7 +78,10 @@ def judged_rows(
         mine = [
             i
             for i, head, is_mine in zip(later.tolist(), decode_heads(records), first, strict=True)
-            if is_mine and head.time_ms > cut.horizon_ms and crc32(head.id.encode()) < share * 2**32  # type: ignore[union-attr]
+            if is_mine
+            and isinstance(head, ImpressionHead | Impression)  # as all that are the partition's own are
+            and head.time_ms > cut.horizon_ms
+            and crc32(head.id.encode()) < share * 2**32
         ]
         chosen.append((rows, np.array(mine, dtype=np.int64)))
     return chosen

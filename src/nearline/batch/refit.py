@@ -28,7 +28,7 @@ from nearline.batch.from_rows import (
     standing_up_to,
 )
 from nearline.batch.gate import Judge, Verdict, judged_rows
-from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
+from nearline.batch.settings import TrainingSettings
 from nearline.clock import Clock, SystemClock
 from nearline.errors import ConfigError
 from nearline.model.game import GameModel
@@ -103,17 +103,6 @@ class Refitted:
     verdict: Verdict
     examples: int
     caught_up: int
-
-
-def settings_like(model: GameModel) -> TrainingSettings:
-    """Settings that train a model of the same form, everything else as by default."""
-    random = tuple(
-        RandomSettings(
-            effect.name, effect.kind, effect.bags, precision="full" if effect.is_full else "diagonal"
-        )
-        for effect in model.random
-    )
-    return TrainingSettings(outcome=model.outcome, fixed=FixedSettings(model.fixed.bags), random=random)
 
 
 def refit(

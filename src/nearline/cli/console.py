@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
@@ -122,11 +121,6 @@ class Stopwatch:
         in_turn = ", ".join(text for name, text in shown.items() if name not in self._beside)
         beside = ", ".join(text for name, text in shown.items() if name in self._beside)
         return f"{in_turn}; meanwhile: {beside}" if beside else in_turn
-
-
-def utc(time_ms: int) -> str:
-    """A time in milliseconds since 1970, in words."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def require_writable(option: str, path: Path) -> None:

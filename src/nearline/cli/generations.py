@@ -10,8 +10,9 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nearline.cli.console import Output, utc
+from nearline.cli.console import Output
 from nearline.cli.train import AsJson
+from nearline.clock import utc
 from nearline.store.generations import Generation
 from nearline.store.seam import ModelStore
 from nearline.wiring import existing_store

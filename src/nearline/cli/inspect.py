@@ -9,15 +9,17 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nearline.cli.console import Output, utc
-from nearline.cli.entity import describe, information, show
+from nearline.cli.console import Output
+from nearline.cli.entity import show
 from nearline.cli.train import AsJson
+from nearline.clock import utc
 from nearline.errors import ConfigError, ModelError
-from nearline.model.effects import RandomEffect
+from nearline.model.belief import describe
 from nearline.model.saved import load_model
-from nearline.store.records import Records, select_records
+from nearline.store.records import select_records
 from nearline.store.seam import ModelStore
 from nearline.store.seeding import with_records
+from nearline.store.versions import versions_of
 from nearline.wiring import existing_store, find_store
 
 
@@ -77,7 +79,7 @@ def _inspect_store(
         if len(kept):
             present = select_records(kept, np.array([len(kept) - 1]))
             document = describe(with_records(one, [entity], present), entity, top)
-            documents.append(document | {"versions": _versions(one, entity, kept)})
+            documents.append(document | {"versions": versions_of(one, entity, kept)})
     if not documents:
         raise _nobody(entity, [f"{one.name} of generation {number}" for one in game.random])
     for document in documents:
@@ -93,22 +95,6 @@ def _inspect_store(
             document["versions"] = [present_version]
     output.line(f"generation {number}: {folder}")
     output.result({"store": str(folder), "generation": number, "entity": entity, "effects": documents})
-
-
-def _versions(effect: RandomEffect, entity: str, kept: Records) -> list[dict[str, Any]]:
-    """Each version of a record that is kept, oldest first."""
-    return [
-        {
-            "version": int(kept.version[i]),
-            "position": int(kept.position[i]),
-            "as_of_ms": int(kept.as_of_ms[i]),
-            "rows_learned": int(kept.rows[i]),
-            "information_nats": information(
-                with_records(effect, [entity], select_records(kept, np.array([i]))), entity
-            ),
-        }
-        for i in range(len(kept))
-    ]
 
 
 def _show_versions(versions: list[dict[str, Any]], output: Output) -> None:

@@ -17,7 +17,7 @@ from nearline.cli.train import AsJson
 from nearline.clock import SystemClock
 from nearline.errors import DataError, ModelError
 from nearline.events.cloudevents import read_event, write_event
-from nearline.events.dead_letters import DeadLetter, decode_dead_letter
+from nearline.events.dead_letters import decode_dead_letter, describe_letter
 from nearline.events.embedded import EmbeddedLog
 from nearline.events.wire import decode_event, encode_event
 from nearline.stream.joined_log import JoinedLog
@@ -175,7 +175,7 @@ def _not_joined(folder: Path, limit: int) -> list[dict[str, Any]]:
         raise ModelError(f"{folder}: expected the folder of a deployment; found none")
     joined = JoinedLog(folder / "joined")
     try:
-        return [_dead("log", letter) for letter in joined.dead_letters(limit=limit)]
+        return [{"from": "log"} | describe_letter(letter) for letter in joined.dead_letters(limit=limit)]
     finally:
         joined.close()
 
@@ -187,27 +187,12 @@ def _not_learned(folder: Path, limit: int) -> list[dict[str, Any]]:
         if (live := store.live()) is None:
             return []
         return [
-            _dead(f"partition {partition}", decode_dead_letter(value))
+            {"from": f"partition {partition}"} | describe_letter(decode_dead_letter(value))
             for partition in range(store.partitions)
             for _, value in store.states(live, partition, DEAD_KEY)[:limit]
         ]
     finally:
         store.close()
-
-
-def _dead(where: str, letter: DeadLetter) -> dict[str, Any]:
-    try:
-        event = write_event(decode_event(letter.record)).decode()
-    except DataError:
-        event = None
-    return {
-        "from": where,
-        "position": letter.position,
-        "time_ms": letter.time_ms,
-        "reason": letter.reason,
-        "event": event,
-        "record_hex": letter.record.hex() if event is None else None,
-    }
 
 
 @contextmanager

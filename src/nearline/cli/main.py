@@ -3,48 +3,79 @@
 Exit codes: 0 done, 1 the data or the model would not do, 2 wrong usage or configuration, 130 interrupted.
 """
 
+import gc
 import os
 import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any, Final, cast, final
 
 import typer
+from typer.core import TyperGroup
 
 from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
-from nearline.cli.demo import demo_command
-from nearline.cli.evaluate import evaluate_command
-from nearline.cli.generations import generations_app
-from nearline.cli.inspect import inspect_command
-from nearline.cli.log import log_app
-from nearline.cli.publish import publish_command
-from nearline.cli.replay import replay_command
-from nearline.cli.score import score_command
-from nearline.cli.serve import serve_command
-from nearline.cli.train import refit_command, train_command
-from nearline.cli.worker import worker_command
 from nearline.errors import ConfigError, NearlineError
+
+_COMMANDS: Final = {
+    "train": "nearline.cli.train:train_command",
+    "refit": "nearline.cli.train:refit_command",
+    "score": "nearline.cli.score:score_command",
+    "evaluate": "nearline.cli.evaluate:evaluate_command",
+    "replay": "nearline.cli.replay:replay_command",
+    "inspect": "nearline.cli.inspect:inspect_command",
+    "generations": "nearline.cli.generations:generations_app",
+    "publish": "nearline.cli.publish:publish_command",
+    "worker": "nearline.cli.worker:worker_command",
+    "serve": "nearline.cli.serve:serve_command",
+    "dashboard": "nearline.cli.dashboard:dashboard_command",
+    "demo": "nearline.cli.demo:demo_command",
+    "log": "nearline.cli.log:log_app",
+}
+"""Name of each command, and where it is: a function, or a group of its own."""
 
 # Typer's older releases import Click's errors, its newer ones define their own: both export this one's children.
 _UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
+
+@final
+class _Commands(TyperGroup):
+    """Loads a command when it is first asked for: one that trains does not wait for what a worker needs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - of Click's
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - of Click's, or of Typer's copy of it
+        if cmd_name in _COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands.get(cmd_name)
+
+
+def _load(name: str) -> Any:
+    module, attribute = _COMMANDS[name].split(":")
+    collecting = gc.isenabled()
+    gc.disable()  # what modules are made of stays: looking for garbage among it takes a tenth of the time
+    try:
+        found = getattr(import_module(module), attribute)
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Personalization models that keep learning while they serve.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("train")(train_command)
-app.command("refit")(refit_command)
-app.command("score")(score_command)
-app.command("evaluate")(evaluate_command)
-app.command("replay")(replay_command)
-app.command("inspect")(inspect_command)
-app.add_typer(generations_app, name="generations")
-app.command("publish")(publish_command)
-app.command("worker")(worker_command)
-app.command("serve")(serve_command)
-app.command("demo")(demo_command)
-app.add_typer(log_app, name="log")
 
 
 def _show_version(wanted: bool) -> None:
@@ -97,12 +128,3 @@ def _usage(error: Any) -> str:
 def _complain(message: str, code: int) -> int:
     sys.stderr.write(f"error: {message}\n")
     return code
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    code = run()
-    if code == INTERRUPTED:
-        sys.stderr.flush()
-        os._exit(code)  # at once: threads that are still training would keep the process
-    sys.exit(code)

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from nearline.cli.console import Output, Stopwatch, utc
+from nearline.cli.console import Output, Stopwatch
 from nearline.cli.train import AsJson
-from nearline.clock import SystemClock
+from nearline.clock import SystemClock, utc
 from nearline.config import StreamConfig, parse_config, read_config
 from nearline.errors import ConfigError
 from nearline.model.saved import load_model

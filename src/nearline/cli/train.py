@@ -22,7 +22,7 @@ from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.describe import describe_training, effect_distributions
 from nearline.evaluate.report import Reference, Report, Stage, renderer, write_report
 from nearline.evaluate.results import Evaluation
-from nearline.evaluate.staged import StageRun, judge, run_stages_beside, stage_of
+from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
 from nearline.model.examples import Examples
 from nearline.model.game import GameModel
 from nearline.model.saved import load_model, require_place, save_model
@@ -122,7 +122,7 @@ def _train_in_stages(
 
     work = len(seeds) * (1 + len(settings.random)) + 1
     with watch.step("train and judge each stage"), output.progress("training", work) as steps:
-        stages, (training, evaluation) = run_stages_beside(
+        stages, (training, evaluation) = run_stages(
             finish,
             examples,
             settings,

@@ -1,21 +1,18 @@
 """`nearline worker`: joins and learns the events of a deployment until it is stopped."""
 
-import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from threading import Event as Signal
-from types import FrameType
-from typing import Annotated, final
+from typing import Annotated
 
 import typer
 
 from nearline.cli.console import INTERRUPTED, Output
 from nearline.cli.drift import DriftAlarm, start_refit
 from nearline.cli.live import Latest, show_end, shown
+from nearline.cli.stopping import stopping
 from nearline.cli.train import AsJson, ConfigPath
 from nearline.clock import SystemClock
 from nearline.config import Config, read_config
@@ -28,8 +25,6 @@ from nearline.stream.drift_watch import DriftWatch
 from nearline.stream.retention import Retention
 from nearline.stream.worker import Standing, Worker, WorkerSettings
 from nearline.wiring import find_store, open_store, optional_ms, stream_folder, worker_settings
-
-_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def worker_command(
@@ -47,11 +42,13 @@ def worker_command(
     as_json: AsJson = False,
 ) -> None:
     """Join events and learn from them, turn by turn, until SIGTERM or an interrupt; the last turn is finished."""
-    output, settings = Output(as_json=as_json), read_config(config)
-    folder, how = stream_folder(settings.stream, config), _worker_settings(settings)
-    if find_store(folder) is None:
-        raise ModelError(f"{folder}: no deployment there; begin one: nearline publish MODEL {config}")
-    with ExitStack() as stack, _stopping() as stop:
+    output = Output(as_json=as_json)
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopping())
+        settings = read_config(config)
+        folder, how = stream_folder(settings.stream, config), _worker_settings(settings)
+        if find_store(folder) is None:
+            raise ModelError(f"{folder}: no deployment there; begin one: nearline publish MODEL {config}")
         store = open_store(
             folder / "store", partitions=settings.stream.partitions, history=settings.stream.history
         )
@@ -75,7 +72,7 @@ def worker_command(
                 if alarm is not None:
                     alarm.turn()
 
-            worker.run(stop.signal, watch, once=once)
+            worker.run(stop, watch, once=once)
         show_end(output, latest.take(worker.standing()), stop.name)
     if stop.name == "SIGINT":
         raise typer.Exit(INTERRUPTED)
@@ -115,27 +112,3 @@ def _require_effects(config: Config, store: ModelStore) -> None:
             raise ConfigError(
                 f"random_effects.{name}.forgetting: the live generation has no such effect, it has {known}"
             )
-
-
-@final
-class _Stop:
-    """Set by the first signal; `name` says which."""
-
-    def __init__(self) -> None:
-        self.signal, self.name = Signal(), "idle"
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        self.name = signal.Signals(number).name
-        self.signal.set()
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """While the block runs, SIGTERM and SIGINT ask it to stop."""
-    stop = _Stop()
-    before = [signal.signal(number, stop) for number in _STOPS]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(_STOPS, before, strict=True):
-            signal.signal(number, handler)

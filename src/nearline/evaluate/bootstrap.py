@@ -15,8 +15,8 @@ import numpy as np
 from nearline.arrays import Floats, Ints
 from nearline.errors import DataError
 
-_NUMBERS_PER_BLOCK = 1 << 15
-"""Few enough for the arrays of one block to stay in the cache of a core."""
+_NUMBERS_PER_BLOCK = 1 << 17
+"""Few enough for the arrays of one block to stay in the cache of a core, many enough to hide what a call costs."""
 
 Statistic: TypeAlias = Callable[[Floats], Floats]
 """Weights of shape (resamples, rows) to values of shape (resamples, statistics)."""

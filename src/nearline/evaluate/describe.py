@@ -6,7 +6,7 @@ import numpy as np
 
 from nearline.evaluate.report import EffectDistribution, FeatureWeight, PriorSummary, Training
 from nearline.model.effects import RandomEffect
-from nearline.model.features import ColumnRegistry
+from nearline.model.features import feature_labels
 from nearline.model.game import GameModel
 from nearline.posterior.outcomes import Outcome
 
@@ -25,14 +25,6 @@ def describe_training(
         tuple(prior for effect in model.random for prior in _priors(effect)),
         strongest_features(model, STRONGEST),
     )
-
-
-def feature_labels(registry: ColumnRegistry) -> list[str]:
-    """The feature of each column, for people: its name, or "name = term"."""
-    table = registry.to_table()
-    names: list[str] = [str(name) for name in table.column("name").to_pylist()]
-    terms: list[str] = [str(term) for term in table.column("term").to_pylist()]
-    return [name if term == "" else f"{name} = {term}" for name, term in zip(names, terms, strict=True)]
 
 
 def strongest_features(model: GameModel, most: int) -> tuple[FeatureWeight, ...]:

@@ -11,13 +11,7 @@ import numpy as np
 
 from nearline.arrays import Floats
 from nearline.evaluate.metrics import row_coverage, row_log_loss, row_poisson_deviance
-from nearline.evaluate.ranked import (
-    Ranked,
-    area_under_roc,
-    average_precision,
-    equal_mass_calibration_error,
-    ratio,
-)
+from nearline.evaluate.ranked import Ranked, ratio
 from nearline.posterior.outcomes import Outcome
 
 CALIBRATION_BINS = 10
@@ -72,17 +66,13 @@ class Measures:
             mean = ratio(weight @ self.of_rows, total[:, None])
         match self.outcome:
             case Outcome.BERNOULLI:
-                return np.column_stack([mean[:, 0], *self._ranking(weight), ratio(mean[:, 1], mean[:, 2])])
+                ranking = self.ranked.measures(weight, CALIBRATION_BINS)
+                return np.column_stack([mean[:, 0], ranking, ratio(mean[:, 1], mean[:, 2])])
             case Outcome.NORMAL:
                 return np.column_stack([np.sqrt(mean[:, 0]), mean[:, 1:]])
             case Outcome.POISSON:
                 observed = ratio(mean[:, 2], mean[:, 3])
                 return np.column_stack([mean[:, 0], np.sqrt(mean[:, 1]), observed])
-
-    def _ranking(self, weight: Floats) -> tuple[Floats, Floats, Floats]:
-        masses = self.ranked.masses(weight)
-        calibration = equal_mass_calibration_error(masses, self.ranked.score, CALIBRATION_BINS)
-        return area_under_roc(masses), average_precision(masses), calibration
 
 
 def _columns(

@@ -13,12 +13,7 @@ from scipy.special import kl_div, ndtri, xlog1py, xlogy
 
 from nearline.arrays import Floats
 from nearline.errors import DataError
-from nearline.evaluate.ranked import (
-    Ranked,
-    area_under_roc,
-    average_precision,
-    equal_mass_calibration_error,
-)
+from nearline.evaluate.ranked import Ranked
 from nearline.posterior.outcomes import Outcome, is_valid_response
 
 _SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
@@ -38,7 +33,7 @@ def auc(y: Floats, score: Floats, weight: Floats | None = None) -> float:
     `score` may be on any increasing scale. NaN if the weight of one of the two classes is zero.
     """
     weight = checked_weight(y, score, weight, Outcome.BERNOULLI)
-    return float(area_under_roc(Ranked.of(y, score).masses(weight)))
+    return _ranking_measures(y, score, weight)[0]
 
 
 def aupr(y: Floats, score: Floats, weight: Floats | None = None) -> float:
@@ -47,7 +42,7 @@ def aupr(y: Floats, score: Floats, weight: Floats | None = None) -> float:
     `score` may be on any increasing scale. NaN if the weight of the positives is zero.
     """
     weight = checked_weight(y, score, weight, Outcome.BERNOULLI)
-    return float(average_precision(Ranked.of(y, score).masses(weight)))
+    return _ranking_measures(y, score, weight)[1]
 
 
 def rmse(y: Floats, prediction: Floats, weight: Floats | None = None) -> float:
@@ -81,8 +76,7 @@ def expected_calibration_error(
     if bins < 1:
         raise DataError(f"bins: expected 1 or more, got {bins}")
     if binning == "equal mass":
-        ranked = Ranked.of(y, probability)
-        return float(equal_mass_calibration_error(ranked.masses(weight), ranked.score, bins))
+        return _ranking_measures(y, probability, weight, bins)[2]
     bin_of_row = np.minimum((probability * bins).astype(np.int64), bins - 1)
     residual = np.bincount(bin_of_row, weights=weight * (y - probability), minlength=bins)
     return float(np.abs(residual).sum() / weight.sum())
@@ -163,3 +157,9 @@ def _check_probability(probability: Floats) -> None:
 def _mean(values: Floats, weight: Floats) -> float:
     counted = weight > 0.0
     return float(np.average(values[counted], weights=weight[counted]))
+
+
+def _ranking_measures(y: Floats, score: Floats, weight: Floats, bins: int = 1) -> tuple[float, float, float]:
+    """Return AUC, average precision and calibration error of one weighting."""
+    auc, precision, error = Ranked.of(y, score).measures(weight[None, :], bins)[0]
+    return float(auc), float(precision), float(error)

@@ -8,8 +8,8 @@ import numpy as np
 
 from nearline.arrays import Floats
 from nearline.datasets.generated import TrueEffect
-from nearline.evaluate.describe import feature_labels
 from nearline.model.effects import RandomEffect
+from nearline.model.features import feature_labels
 from nearline.model.game import GameModel
 
 _NORMAL_90 = 1.6448536269514722

@@ -1,6 +1,5 @@
 """What an evaluation found, as frozen values, and the same as JSON."""
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any, final
@@ -92,10 +91,6 @@ class Evaluation:
                 for group in self.groups
             ],
         }
-
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON text, indented."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _metrics(rows: Slice) -> list[dict[str, Any]]:

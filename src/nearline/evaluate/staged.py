@@ -47,29 +47,6 @@ def stage_names(settings: TrainingSettings) -> tuple[str, ...]:
 
 
 def run_stages(
-    examples: Examples,
-    settings: TrainingSettings,
-    *,
-    test_fraction: float,
-    seeds: Sequence[int],
-    on_stage: Progress | None = None,
-) -> dict[str, tuple[StageRun, ...]]:
-    """Train every stage with every seed: stage name -> runs in the order of the seeds.
-
-    Seeds run side by side, one thread each, on as many threads as the settings allow. `on_stage(seed, stage)` is
-    called, from those threads, after each.
-    """
-    return run_stages_beside(
-        lambda *_: None,
-        examples,
-        settings,
-        test_fraction=test_fraction,
-        seeds=seeds,
-        on_stage=on_stage,
-    )[0]
-
-
-def run_stages_beside(
     work: Callable[[Sequence[StageRun], Watch], Finding],
     examples: Examples,
     settings: TrainingSettings,
@@ -78,10 +55,14 @@ def run_stages_beside(
     seeds: Sequence[int],
     on_stage: Progress | None = None,
 ) -> tuple[dict[str, tuple[StageRun, ...]], Finding]:
-    """Train as `run_stages` does, and beside it do the `work` that needs the stages of the first seed alone.
+    """Train every stage with every seed, stage name -> runs in the order of the seeds, and beside that do the `work`.
 
-    The work comes after the last seed has begun, where a core would else have nothing to do. It is given those stages
-    and what its own training has to watch: that stops it once the whole is given up.
+    Seeds run side by side, one thread each, on as many threads as the settings allow. `on_stage(seed, stage)` is
+    called, from those threads, after each.
+
+    The work needs the stages of the first seed alone. It comes after the last seed has begun, where a core would else
+    have nothing to do. It is given those stages and what its own training has to watch: that stops it once the whole is
+    given up.
     """
     threads = settings.threads or available_cores()
     workers = min(threads, len(seeds))

@@ -8,7 +8,8 @@ from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
 from nearline.model.game import GameModel
 from nearline.store.seam import ModelStore
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.published import positions_in, publish

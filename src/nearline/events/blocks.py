@@ -96,6 +96,23 @@ def read_in(txn: lmdb.Transaction, table: Table, partition: int, after: int, lim
     return Batch(after + 1, records)
 
 
+def appended_in(txn: lmdb.Transaction, table: Table, partition: int, after: int, limit: int) -> Ints:
+    """When each of the records that `read_in` returns was appended, int64, in milliseconds since 1970 (UTC)."""
+    head = head_in(txn, table, partition)
+    require_readable(after, limit, head.begin, head.end)
+    times = np.empty(min(limit, head.end - after), np.int64)
+    with txn.cursor(db=table) as cursor:
+        if len(times):
+            _seek_block_of(cursor, partition, after + 1)
+        done = 0
+        while done < len(times):
+            left = _first(cursor) + _count(cursor, head.end) - (after + 1 + done)
+            times[done : done + left] = _appended_ms(bytes(cursor.value()))
+            done += left
+            cursor.next()
+    return times
+
+
 def trim_in(
     txn: lmdb.Transaction,
     table: Table,

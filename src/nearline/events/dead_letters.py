@@ -1,11 +1,13 @@
 """Records that could not be used, with the reason: nothing is dropped in silence."""
 
-from typing import final
+from typing import Any, final
 
 import msgspec
 from msgspec import Struct
 
 from nearline.errors import DataError
+from nearline.events.cloudevents import write_event
+from nearline.events.wire import decode_event
 
 
 @final
@@ -47,3 +49,18 @@ def decode_dead_letter(letter: bytes) -> DeadLetter:
         return _decoder.decode(letter)
     except msgspec.DecodeError as error:
         raise DataError(f"dead letter: {error}") from error
+
+
+def describe_letter(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter as a document: its record as an event in JSON, or in hexadecimal if it is none."""
+    try:
+        event = write_event(decode_event(letter.record)).decode()
+    except DataError:
+        event = None
+    return {
+        "position": letter.position,
+        "time_ms": letter.time_ms,
+        "reason": letter.reason,
+        "event": event,
+        "record_hex": letter.record.hex() if event is None else None,
+    }

@@ -36,9 +36,11 @@ inline void pack(const double* square, int64_t d, int64_t dp, double* to, bool p
   for (int64_t i = 0; i < d; to += packed ? d - i : d + 1, ++i) std::copy(square + i * dp + i, square + i * dp + d, to);
 }
 
+// In blocks: the lines that are read stay in the cache, and the writes go along rows.
 inline void copy_upper_to_lower(double* square, int64_t d) {
-  for (int64_t i = 1; i < d; ++i)
-    for (int64_t j = 0; j < i; ++j) square[i * d + j] = square[j * d + i];
+  for (int64_t from = 0; from < d; from += kBlock)
+    for (int64_t i = from + 1; i < d; ++i)
+      for (int64_t j = from; j < std::min(i, from + kBlock); ++j) square[i * d + j] = square[j * d + i];
 }
 
 inline double feature(const Rows& rows, int64_t row, int64_t j) {

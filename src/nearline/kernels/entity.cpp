@@ -17,33 +17,55 @@ bool has_finite_features(const Rows& rows, int64_t row) {
   return all_finite(rows.dense32 + row * rows.columns, rows.columns);
 }
 
-// Whether all features of the entity's rows are finite, by one look where they lie together; false if they do not.
-bool are_finite_together(const Rows& rows, int64_t from, int64_t to) {
-  if (rows.row || !rows.indptr) return false;
-  return all_finite(rows.values + rows.indptr[from], rows.indptr[to] - rows.indptr[from]);
+// Whether every number of the rows from..to can be learned, by one look where they lie together; false if they do not.
+template <class Job>
+bool can_learn_together(const Job& job, int64_t from, int64_t to) {
+  const Rows& rows = job.rows;
+  const int64_t n = to - from, d = rows.columns;
+  if (rows.row || !all_finite(job.y + from, n)) return false;
+  if (rows.indptr ? !all_finite(rows.values + rows.indptr[from], rows.indptr[to] - rows.indptr[from])
+                  : rows.dense ? !all_finite(rows.dense + from * d, n * d) : !all_finite(rows.dense32 + from * d, n * d))
+    return false;
+  if (job.offset && !all_finite(job.offset + from, n)) return false;
+  if (job.weight && !all_finite(job.weight + from, n)) return false;
+  int wrong = 0;
+  if (job.weight) for (int64_t i = from; i < to; ++i) wrong |= job.weight[i] < 0.0;
+  if (job.outcome != kNormal) for (int64_t i = from; i < to; ++i) wrong |= job.y[i] < 0.0;
+  if (job.outcome == kBernoulli) for (int64_t i = from; i < to; ++i) wrong |= job.y[i] > 1.0;
+  return wrong == 0;
 }
 
 // ws.row: the rows of entity e that an update or moments can learn; tells `mark` of each row whether it is one.
 template <class Job, class Mark>
 void select_rows(const Job& job, int64_t e, Workspace& ws, const Mark& mark) {
-  ws.row.clear();
   const int64_t from = job.rows.row_start[e], to = job.rows.row_start[e + 1];
-  const bool finite = are_finite_together(job.rows, from, to);
+  ws.row.resize(static_cast<size_t>(to - from));
+  int64_t *chosen = ws.row.data(), *end = chosen;
+  if (can_learn_together(job, from, to)) {
+    for (int64_t i = from; i < to; ++i) {
+      mark(i, true);
+      chosen[i - from] = i;
+    }
+    return;
+  }
   for (int64_t i = from; i < to; ++i) {
     const int64_t row = job.rows.row ? job.rows.row[i] : i;
     const double weight = job.weight ? job.weight[row] : 1.0, offset = job.offset ? job.offset[row] : 0.0;
     const bool learned = is_allowed(job.outcome, job.y[row]) && std::isfinite(weight) && weight >= 0.0 &&
-                         std::isfinite(offset) && (finite || has_finite_features(job.rows, row));
+                         std::isfinite(offset) && has_finite_features(job.rows, row);
     mark(row, learned);
-    if (learned) ws.row.push_back(row);
+    if (learned) *end++ = row;
   }
+  ws.row.resize(static_cast<size_t>(end - chosen));
 }
 
 // Sparse rows into (place, value) pairs over the block; false if a feature lies outside the block.
 bool gather_sparse(const Rows& rows, const Places& places, Workspace& ws) {
   int64_t total = 0;
-  ws.sparse_start.assign(1, 0);
-  for (const int64_t row : ws.row) ws.sparse_start.push_back(total += rows.indptr[row + 1] - rows.indptr[row]);
+  ws.sparse_start.resize(ws.row.size() + 1);
+  int64_t* start = ws.sparse_start.data();
+  *start = 0;
+  for (const int64_t row : ws.row) *++start = total += rows.indptr[row + 1] - rows.indptr[row];
   ws.sparse_column.resize(static_cast<size_t>(total));
   double* value = ws.get(kSparse, total);
   int32_t *column = ws.sparse_column.data(), known = 0;
@@ -104,12 +126,15 @@ void gather_scalars(const Job& job, Entity& e, Workspace& ws) {
   e.w = ws.get(kWeight, e.np);
   e.o = ws.get(kOffset, e.np);
   e.curvature = ws.get(kCurvature, e.np);
-  for (int64_t i = 0; i < e.n; ++i) {
-    const int64_t row = ws.row[static_cast<size_t>(i)];
-    e.y[i] = job.y[row];
-    e.w[i] = job.weight ? job.weight[row] : 1.0;
-    e.o[i] = job.offset ? job.offset[row] : 0.0;
-  }
+  const auto gather = [&](const double* from, double otherwise, double* to) {
+    if (!from) std::fill(to, to + e.n, otherwise);
+    else if (!job.rows.row && e.n > 0 && ws.row.back() - ws.row.front() == e.n - 1)   // one after the other
+      std::copy(from + ws.row.front(), from + ws.row.front() + e.n, to);
+    else for (int64_t i = 0; i < e.n; ++i) to[i] = from[ws.row[static_cast<size_t>(i)]];
+  };
+  gather(job.y, 0.0, e.y);
+  gather(job.weight, 1.0, e.w);
+  gather(job.offset, 0.0, e.o);
   for (int64_t i = e.n; i < e.np; ++i) e.y[i] = e.w[i] = e.o[i] = 0.0;
 }
 
@@ -131,6 +156,22 @@ void gather_dense_rows(const Rows& rows, Entity& e, Workspace& ws) {
   }
 }
 
+// The same of sparse rows straight to e.x; false if a feature lies outside the block.
+bool spread_sparse_rows(const Rows& rows, const Places& places, Entity& e, Workspace& ws) {
+  e.x = ws.get(kX, e.np * e.mp);
+  std::fill(e.x, e.x + e.np * e.mp, 0.0);
+  double* to = e.x;
+  for (const int64_t row : ws.row) {
+    for (int64_t k = rows.indptr[row]; k < rows.indptr[row + 1]; ++k) {
+      const int32_t place = places.find(rows.indices[k]);
+      if (place < 0) return false;
+      to[place] += rows.values[k];
+    }
+    to += e.mp;
+  }
+  return true;
+}
+
 void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws) {
   const PriorView prior(job.prior, job.posterior, index);
   const bool compact = !ws.place.empty();
@@ -141,12 +182,15 @@ void gather_prior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws)
   double* precision = in_place ? nullptr : ws.get(kPrior, e.full ? e.mp * e.mp : e.mp);
   e.prior = in_place ? prior.precision : precision;
   if (e.full && !in_place) unpack(prior.precision, e.m, e.mp, precision, job.prior.packed);
-  if (!e.full) std::fill(precision, precision + e.mp, 1.0);
-  for (int64_t j = 0; j < e.m; ++j) {
-    const int64_t at = prior.at(compact ? ws.place[static_cast<size_t>(j)] : j);
-    e.prior_mean[j] = prior.mean[at];
-    if (!e.full) precision[j] = prior.precision[at];
-  }
+  if (!e.full) std::fill(precision + e.m, precision + e.mp, 1.0);
+  const auto copy = [&](const double* from, double* to) {
+    const int32_t* place = ws.place.data();
+    if (!compact) prior.copy(from, e.m, to);
+    else if (!prior.column) for (int64_t j = 0; j < e.m; ++j) to[j] = from[place[j]];
+    else for (int64_t j = 0; j < e.m; ++j) to[j] = from[prior.column[place[j]]];
+  };
+  copy(prior.mean, e.prior_mean);
+  if (!e.full) copy(prior.precision, precision);
   if (!job.start) return;
   const double* from = job.start + job.posterior.start[index];
   double* start = ws.get(kStart, e.mp);
@@ -211,17 +255,19 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
 
 // A precision has a positive diagonal: cheap to see, and what factors miss where the rows make up for it.
 bool has_positive_diagonal(const Entity& e) {
+  const int64_t stride = e.full ? e.mp + 1 : 1;
+  int wrong = 0;
   for (int64_t j = 0; j < e.m; ++j) {
-    const double precision = e.prior[e.full ? j * e.mp + j : j];
-    if (!(precision > 0.0) || !std::isfinite(precision)) return false;
+    const double precision = e.prior[j * stride];
+    wrong |= !(precision > 0.0) || !(precision <= std::numeric_limits<double>::max());
   }
-  return true;
+  return wrong == 0;
 }
 
 // Finds the mode by the method, or where that does not converge by the primal one. `dense`: the caller wants e.x.
 Status solve(const Rows& rows, Entity& e, Workspace& ws, Method method, bool dense, double tolerance, int max_steps) {
   const bool is_sparse = !e.full && e.nonzeros > 0, sparse = method == kConjugateGradients && is_sparse;
-  if (dense || !(sparse || (method == kDual && is_sparse))) gather_dense_rows(rows, e, ws);
+  if (!e.x && (dense || !(sparse || (method == kDual && is_sparse)))) gather_dense_rows(rows, e, ws);
   if (sparse) return solve_primal<SparseRows>(e, ws, tolerance, max_steps);
   if (method == kDual) {
     const Status status = solve_dual(e, ws, tolerance, max_steps);
@@ -240,10 +286,9 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   e.full = job.prior.full;
   e.m = block_size(job.posterior, index);
   ws.place.clear();
-  if (job.rows.indptr) {
+  if (job.rows.indptr && !e.full) {
     if (!gather_sparse(job.rows, Places(job.rows, job.posterior, index, ws), ws)) return kFeatureOutsideBlock;
-    if (!e.full) e.m = keep_touched(e.m, ws);
-    if (e.m == 0) return kLearned;   // rows without features: nothing to move
+    e.m = keep_touched(e.m, ws);
     e.nonzeros = static_cast<int64_t>(ws.sparse_column.size());
     e.sparse_start = ws.sparse_start.data();
     e.sparse_column = ws.sparse_column.data();
@@ -251,6 +296,11 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   }
   e.mp = padded(e.m);
   gather_scalars(job, e, ws);
+  if (job.rows.indptr) {
+    if (e.full && !spread_sparse_rows(job.rows, Places(job.rows, job.posterior, index, ws), e, ws))
+      return kFeatureOutsideBlock;
+    if (e.m == 0) return kLearned;   // rows without features: nothing to move
+  }
   gather_prior(job, index, e, ws);
   if (!has_positive_diagonal(e)) return kNotPositiveDefinite;
   const Method method = job.method == kChoose ? choose_method(e) : static_cast<Method>(job.method);

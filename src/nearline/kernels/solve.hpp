@@ -62,6 +62,8 @@ class Workspace {
   Vector<int64_t> row;         // rows that can be learned
   Vector<int32_t> sparse_column;
   Vector<int64_t> sparse_start;
+  Vector<int64_t> column_start;   // the sparse rows by column
+  Vector<int32_t> column_row;
 
  private:
   Vector<double> buffers_[kSlots];
@@ -139,19 +141,36 @@ struct DenseRows {
 };
 
 struct SparseRows {
-  static void multiply(const Entity& e, const double* v, double* out) {
-    for (int64_t i = 0; i < e.n; ++i) {
-      double total = 0.0;
-      for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
-        total += e.sparse_value[k] * v[e.sparse_column[k]];
-      out[i] = total;
+  static double multiply_row(const Entity& e, int64_t i, const double* v) {
+    const auto at = [&](int64_t k) { return e.sparse_value[k] * v[e.sparse_column[k]]; };
+    const int64_t to = e.sparse_start[i + 1];
+    int64_t k = e.sparse_start[i];
+    double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;   // four sums, or each would wait for the one before
+    for (; k + 4 <= to; k += 4) {
+      s0 += at(k);
+      s1 += at(k + 1);
+      s2 += at(k + 2);
+      s3 += at(k + 3);
     }
+    for (; k < to; ++k) s0 += at(k);
+    return (s0 + s1) + (s2 + s3);
+  }
+  static void multiply(const Entity& e, const double* v, double* out) {
+    for (int64_t i = 0; i < e.n; ++i) out[i] = multiply_row(e, i, v);
     std::fill(out + e.n, out + e.np, 0.0);
   }
   static void subtract_transposed(const Entity& e, const double* r, double* g) {
     for (int64_t i = 0; i < e.n; ++i)
       for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
         g[e.sparse_column[k]] -= r[i] * e.sparse_value[k];
+  }
+  // out += X' C X v, each row read once.
+  static void add_curvature_product(const Entity& e, const double* c, const double* v, double* out) {
+    for (int64_t i = 0; i < e.n; ++i) {
+      const double push = c[i] * multiply_row(e, i, v);
+      for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+        out[e.sparse_column[k]] += push * e.sparse_value[k];
+    }
   }
 };
 
@@ -189,33 +208,26 @@ inline void assemble_hessian(const Entity& e, const double* curvature, double* p
 // Solves (P + X' C X) s = -g for diagonal P to a relative residual, preconditioned by the diagonal.
 inline void conjugate_gradients(const Entity& e, Workspace& ws, const double* c, const double* g, double* s) {
   double *r = ws.get(kCgR, e.mp), *z = ws.get(kCgZ, e.mp), *p = ws.get(kCgP, e.mp), *hp = ws.get(kCgHp, e.mp);
-  double *inverse = ws.get(kT1, e.mp), *xp = ws.get(kT2, e.np);
+  double* inverse = ws.get(kT1, e.mp);
   std::copy(e.prior, e.prior + e.mp, inverse);
   add_squares(e, ws, c, inverse);
   for (int64_t j = 0; j < e.mp; ++j) inverse[j] = 1.0 / inverse[j];
-  double rz = 0.0;
   for (int64_t j = 0; j < e.mp; ++j) {
     s[j] = 0.0;
     r[j] = -g[j];
     z[j] = p[j] = inverse[j] * r[j];
-    rz += r[j] * z[j];
   }
+  double rz = dot(r, z, e.mp);
   // rz is about the squared Newton decrement: solve the better, the nearer the optimum (superlinear).
   const double goal = rz * std::min(0.01, rz);
   for (int64_t k = 0; k < 4 * e.mp + 20 && rz > goal && rz > 0.0; ++k) {
-    SparseRows::multiply(e, p, xp);
-    for (int64_t i = 0; i < e.n; ++i) xp[i] *= -c[i];
     for (int64_t j = 0; j < e.mp; ++j) hp[j] = e.prior[j] * p[j];
-    SparseRows::subtract_transposed(e, xp, hp);
+    SparseRows::add_curvature_product(e, c, p, hp);
     const double alpha = rz / dot(p, hp, e.mp);
     add_scaled(s, alpha, p, e.mp);
     add_scaled(r, -alpha, hp, e.mp);
-    double next = 0.0;
-    for (int64_t j = 0; j < e.mp; ++j) {
-      z[j] = inverse[j] * r[j];
-      next += r[j] * z[j];
-    }
-    const double beta = next / rz;
+    for (int64_t j = 0; j < e.mp; ++j) z[j] = inverse[j] * r[j];
+    const double next = dot(r, z, e.mp), beta = next / rz;
     for (int64_t j = 0; j < e.mp; ++j) p[j] = z[j] + beta * p[j];
     rz = next;
   }
@@ -252,11 +264,16 @@ inline double step_length(double decrement, int steps, Slope&& slope) {
 // `prior_part`, s' P s, has a say too: it may be far from the optimum where it moves no eta.
 inline bool is_last_step(const Entity& e, double decrement, double prior_part, double tolerance, const double* eta,
                          const double* q) {
+  Vec largest_change = {}, largest = {};
+  for (int64_t i = 0; i < e.np; i += kWidth) {   // rows of weight 0 have no say, nor has the padding
+    const Vec w = load(e.w + i), moved = absolute(load(q + i)), at = absolute(load(eta + i));
+    largest_change = w != 0.0 && moved > largest_change ? moved : largest_change;
+    largest = w != 0.0 && at > largest ? at : largest;
+  }
   double change = 0.0, size = 0.0;
-  for (int64_t i = 0; i < e.n; ++i) {
-    if (e.w[i] == 0.0) continue;
-    change = std::max(change, std::fabs(q[i]));
-    size = std::max(size, std::fabs(eta[i]));
+  for (int k = 0; k < kWidth; ++k) {
+    change = std::max(change, largest_change[k]);
+    size = std::max(size, largest[k]);
   }
   if (decrement < tolerance) return change < std::sqrt(tolerance);
   return prior_part < tolerance && std::isfinite(size) && change <= 1e-13 * size;
@@ -324,34 +341,83 @@ Status solve_primal(Entity& e, Workspace& ws, double tolerance, int max_steps) {
 // The most that the rows may outweigh the prior in the dual form.
 constexpr double kMostDual = 1e6;
 
-// Whitened rows Z = P^-1/2 X' [mp][np]. P's upper factor is left in kHessian, or P^-1/2 in kPs if P is diagonal.
-inline bool whiten_rows(Entity& e, Workspace& ws, double* z) {
+// G = X P^-1 X' [np][np] of a full prior, by whitened rows Z = P^-1/2 X' [mp][np], of which whiten_back needs to know.
+// P's upper factor is left in kHessian. False if P is not positive definite.
+inline bool gram_of_full(Entity& e, Workspace& ws, double* z, double* gram) {
   std::fill(z, z + e.mp * e.np, 0.0);
-  if (e.full) {
-    for (int64_t j = 0; j < e.m; ++j)
-      for (int64_t i = 0; i < e.n; ++i) z[j * e.np + i] = e.x[i * e.mp + j];
-    double* u = ws.get(kHessian, e.mp * e.mp);
-    double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
-    if (!e.is_factored) {
-      std::copy(e.prior, e.prior + e.mp * e.mp, u);
-      if (!cholesky(u, e.mp, panel)) return false;
-    }
-    solve_transposed_many(u, e.mp, z, e.np, panel);
-    return true;
+  for (int64_t j = 0; j < e.m; ++j)
+    for (int64_t i = 0; i < e.n; ++i) z[j * e.np + i] = e.x[i * e.mp + j];
+  double* u = ws.get(kHessian, e.mp * e.mp);
+  double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
+  if (!e.is_factored) {
+    std::copy(e.prior, e.prior + e.mp * e.mp, u);
+    if (!cholesky(u, e.mp, panel)) return false;
   }
-  double* scale = ws.get(kPs, e.mp);
+  solve_transposed_many(u, e.mp, z, e.np, panel);
+  add_gram(gram, e.np, z, e.mp, nullptr, panel);
+  return true;
+}
+
+// Row numbers and values of the sparse rows column by column: ws.column_start [m + 1], ws.column_row and `value`.
+// Returns how many pairs of entries there are in the same column.
+inline int64_t sort_by_column(const Entity& e, Workspace& ws, double* value) {
+  ws.column_start.assign(static_cast<size_t>(e.m + 2), 0);
+  ws.column_row.resize(static_cast<size_t>(e.nonzeros));
+  int64_t *begin = ws.column_start.data(), pairs = 0;
+  for (int64_t k = 0; k < e.nonzeros; ++k) ++begin[e.sparse_column[k] + 2];
+  for (int64_t j = 2; j < e.m + 2; ++j) {
+    pairs += begin[j] * (begin[j] + 1) / 2;
+    begin[j] += begin[j - 1];
+  }
+  for (int64_t i = 0; i < e.n; ++i) {
+    for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k) {
+      const int64_t to = begin[e.sparse_column[k] + 1]++;   // and so the next column's start ends where it should
+      ws.column_row[static_cast<size_t>(to)] = static_cast<int32_t>(i);
+      value[to] = e.sparse_value[k];
+    }
+  }
+  return pairs;
+}
+
+// The same of a diagonal prior. P^-1 is left in kPs.
+inline bool gram_of_diagonal(const Entity& e, Workspace& ws, double* gram) {
+  double* inverse = ws.get(kPs, e.mp);
   bool positive = true;
   for (int64_t j = 0; j < e.mp; ++j) positive &= e.prior[j] > 0.0;
   if (!positive) return false;
-  for (int64_t j = 0; j < e.mp; ++j) scale[j] = 1.0 / std::sqrt(e.prior[j]);
+  for (int64_t j = 0; j < e.mp; ++j) inverse[j] = 1.0 / e.prior[j];
+  if (e.nonzeros > 0) {
+    // Counted as multiplications in a tile, measured: a column costs 240, an entry 72 and a pair of entries 48.
+    const int64_t by_tiles = e.np * e.np / 2 * e.m, by_entries = 240 * e.m + 72 * e.nonzeros;
+    double* value = ws.get(kT1, std::max(e.nonzeros, e.np));
+    if (by_entries < by_tiles && by_entries + 48 * sort_by_column(e, ws, value) < by_tiles) {
+      const int64_t* begin = ws.column_start.data();
+      const int32_t* row = ws.column_row.data();
+      for (int64_t j = 0; j < e.m; ++j) {
+        for (int64_t a = begin[j]; a < begin[j + 1]; ++a) {
+          const double scaled = value[a] * inverse[j];
+          double* line = gram + row[a] * e.np;
+          line[row[a]] += scaled * value[a];
+          for (int64_t b = a + 1; b < begin[j + 1]; ++b)   // a row may name a column twice
+            line[row[b]] += (row[b] == row[a] ? 2.0 : 1.0) * scaled * value[b];
+        }
+      }
+      for (int64_t i = 0; i < e.np; ++i)
+        for (int64_t j = i / kBlock * kBlock; j < i; ++j) gram[i * e.np + j] = gram[j * e.np + i];
+      return true;
+    }
+  }
+  double* z = ws.get(kXt, e.mp * e.np);   // X'
+  std::fill(z, z + e.mp * e.np, 0.0);
   if (e.x) {
     for (int64_t i = 0; i < e.n; ++i)
-      for (int64_t j = 0; j < e.m; ++j) z[j * e.np + i] = e.x[i * e.mp + j] * scale[j];
-    return true;
+      for (int64_t j = 0; j < e.m; ++j) z[j * e.np + i] = e.x[i * e.mp + j];
+  } else {
+    for (int64_t i = 0; i < e.n; ++i)
+      for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
+        z[e.sparse_column[k] * e.np + i] += e.sparse_value[k];
   }
-  for (int64_t i = 0; i < e.n; ++i)
-    for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
-      z[e.sparse_column[k] * e.np + i] += e.sparse_value[k] * scale[e.sparse_column[k]];
+  add_gram(gram, e.np, z, e.mp, inverse, ws.get(kPanel, kBlock * std::max(e.np, e.mp)));
   return true;
 }
 
@@ -369,8 +435,8 @@ inline void whiten_back(const Entity& e, Workspace& ws, const double* z, const d
       for (int64_t k = e.sparse_start[i]; k < e.sparse_start[i + 1]; ++k)
         u[e.sparse_column[k]] += a[i] * e.sparse_value[k];
   }
-  const double* scale = ws.get(kPs, e.mp);
-  for (int64_t j = 0; j < e.mp; ++j) u[j] *= scale[j] * scale[j];
+  const double* inverse = ws.get(kPs, e.mp);
+  for (int64_t j = 0; j < e.mp; ++j) u[j] *= inverse[j];
 }
 
 // The Newton direction `delta` in a, and q = G delta. `root` is C^1/2 and `rest` what solve_dual calls r - a.
@@ -403,14 +469,14 @@ inline bool dual_direction(const Entity& e, Workspace& ws, const double* gram, c
 // nothing cancels. Where the rows outweigh the prior by far (C G large) b = m + P^-1 X' a itself cancels, and the
 // answer is kNotConverged: the primal form is for these. kNotPositiveDefinite is said of the prior alone.
 inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_steps) {
-  double *z = ws.get(kXt, e.mp * e.np), *gram = ws.get(kGram, e.np * e.np);
+  double *z = e.full ? ws.get(kXt, e.mp * e.np) : nullptr, *gram = ws.get(kGram, e.np * e.np);
   double *eta = ws.get(kEta, e.np), *eta_try = ws.get(kEtaTry, e.np), *r = ws.get(kResidual, e.np);
   double *a = ws.get(kA, e.np), *delta = ws.get(kDelta, e.np), *q = ws.get(kQ, e.np);
-  double *root = ws.get(kT1, e.np), *rest = ws.get(kT2, e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
-  if (!whiten_rows(e, ws, z)) return kNotPositiveDefinite;
   std::fill(gram, gram + e.np * e.np, 0.0);
-  double* panel = ws.get(kPanel, kBlock * std::max(e.np, e.mp));
-  add_gram(gram, e.np, z, e.mp, nullptr, panel);
+  if (!(e.full ? gram_of_full(e, ws, z, gram) : gram_of_diagonal(e, ws, gram))) return kNotPositiveDefinite;
+  double *root = ws.get(kT1, e.np), *rest = ws.get(kT2, e.np), *u = ws.get(kGradient, std::max(e.np, e.mp));
+  double* own = ws.get(kCgR, e.np);   // the diagonal of G
+  for (int64_t i = 0; i < e.np; ++i) own[i] = gram[i * e.np + i];
   const auto multiply = [&](const double* v, double* out) {
     if (e.x) DenseRows::multiply(e, v, out);
     else SparseRows::multiply(e, v, out);
@@ -431,11 +497,13 @@ inline Status solve_dual(Entity& e, Workspace& ws, double tolerance, int max_ste
   Status status = kNotConverged;
   int small_steps = 0;
   for (e.steps = 1; e.steps <= max_steps && status != kLearned; ++e.steps) {
+    int outweighed = 0;
     for (int64_t i = 0; i < e.np; ++i) {
-      if (!(e.curvature[i] * gram[i * e.np + i] < kMostDual)) return kNotConverged;
+      outweighed |= !(e.curvature[i] * own[i] < kMostDual);
       root[i] = std::sqrt(std::max(e.curvature[i], 1e-200));   // only a direction: never divide by zero
       rest[i] = r[i] - a[i];
     }
+    if (outweighed) return kNotConverged;
     if (!dual_direction(e, ws, gram, root, rest, delta, q)) return kNotConverged;
     const auto slope = [&](double t) {
       for (int64_t i = 0; i < e.np; ++i) eta_try[i] = eta[i] + t * q[i];

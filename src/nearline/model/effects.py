@@ -18,7 +18,7 @@ from nearline.errors import DataError
 from nearline.model.examples import EntityColumn, Examples
 from nearline.model.features import Bag, ColumnRegistry, effect_matrix
 from nearline.posterior.blocks import Blocks, group_rows
-from nearline.posterior.evidence import complete, layout_for, no_evidence, select_evidence
+from nearline.posterior.evidence import complete, layout_for, select_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.score import score_blocks
 
@@ -141,14 +141,3 @@ def design(registry: ColumnRegistry, bags: Sequence[str], examples: Examples, *,
         raise DataError(f"no bag {missing[0]!r}: the examples have {sorted(examples.bags) or 'none'}")
     chosen = [(bag, examples.bags[bag]) for bag in bags] or [("", Bag.empty(len(examples)))]
     return effect_matrix(registry, chosen, intercept=True, grow=grow)[0]
-
-
-def new_random_effect(
-    name: str, kind: str, bags: Sequence[str], prior: Gaussian, *, full: bool
-) -> RandomEffect:
-    """An effect without entities."""
-    none = pa.array([], pa.string())
-    registry = ColumnRegistry(intercept=True)
-    return RandomEffect(
-        name, kind, tuple(bags), registry, prior, no_evidence(0, full=full), none, np.zeros(0, np.int64)
-    )

@@ -128,7 +128,7 @@ class ColumnRegistry:
             raise DataError(
                 f"column registry: expected columns column, bag, name, term; missing {sorted(missing)}"
             )
-        numbers = table.column("column").to_numpy()
+        numbers = np.from_dlpack(table.column("column").combine_chunks())  # `to_numpy` would load pandas
         if not np.array_equal(numbers, np.arange(len(numbers))):
             raise DataError("column registry: expected columns numbered 0, 1, 2, ... in order")
         registry = cls(intercept=False)
@@ -187,6 +187,14 @@ def effect_matrix(
     row, column, value = (np.concatenate([part[i] for part in mapped]) for i in range(3))
     # This sorts a row, and adds up its duplicates, only where its columns do not already rise.
     return coo_array((value, (row, column)), shape=(rows, registry.version)).tocsr(), unknown
+
+
+def feature_labels(registry: ColumnRegistry) -> list[str]:
+    """The feature of each column, for people: its name, or "name = term"."""
+    table = registry.to_table()
+    names: list[str] = [str(name) for name in table.column("name").to_pylist()]
+    terms: list[str] = [str(term) for term in table.column("term").to_pylist()]
+    return [name if term == "" else f"{name} = {term}" for name, term in zip(names, terms, strict=True)]
 
 
 def _common_length(bags: Sequence[tuple[str, Bag]]) -> int:

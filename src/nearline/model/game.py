@@ -123,7 +123,7 @@ def expected_response(outcome: Outcome, linear: Floats, variance: Floats) -> Flo
                 mean[these] = _by_quadrature(linear[these], np.sqrt(variance[these]), nodes, weights)
                 left &= ~these
             mean[left] = _by_mixture(linear[left], variance[left])
-            return mean
+            return np.minimum(mean, 1.0)  # the weights sum to 1 but for rounding
 
 
 def _by_quadrature(linear: Floats, std: Floats, nodes: Floats, weights: Floats) -> Floats:

@@ -231,9 +231,9 @@ def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomE
     mean = _numbers(columns, "prior_mean")
     stored = _one_chunk(columns, "prior_precision")
     if entry["prior"] == "full":
-        precision = np.array(stored.flatten(), dtype=np.float64).reshape(len(mean), len(mean))
+        precision = _values(stored.flatten(), np.float64).reshape(len(mean), len(mean))
     else:
-        precision = np.array(stored, dtype=np.float64)
+        precision = _values(stored, np.float64)
     start, column = _flat(entities, "columns", np.int32)
     shift_start, shift = _flat(entities, "shift", np.float64)
     precision_start, packed = _flat(entities, "precision", np.float64)
@@ -252,7 +252,7 @@ def _read_effect(folder: Path, number: int, entry: Mapping[str, Any]) -> RandomE
         Gaussian(mean, precision),
         evidence,
         _one_chunk(entities, "entity").cast(pa.string()),
-        np.array(_one_chunk(entities, "rows"), dtype=np.int64),
+        _values(_one_chunk(entities, "rows"), np.int64),
     )
 
 
@@ -273,12 +273,17 @@ def _one_chunk(table: pa.Table, name: str) -> ArrowArray:
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:
-    return np.array(_one_chunk(table, name), dtype=np.float64)
+    return _values(_one_chunk(table, name), np.float64)
+
+
+def _values(array: ArrowArray, dtype: type) -> np.ndarray[Any, Any]:
+    """A copy; `np.array(array)` and `array.to_numpy()` would load pandas where it is installed."""
+    return np.array(np.from_dlpack(array), dtype=dtype)
 
 
 def _flat(table: pa.Table, name: str, dtype: type) -> tuple[Ints, np.ndarray[Any, Any]]:
     """Starts and values of a column of lists, without gaps."""
     lists = _one_chunk(table, name)
-    size = np.diff(np.array(lists.offsets, dtype=np.int64))
+    size = np.diff(_values(lists.offsets, np.int64))
     start = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-    return start, np.array(lists.flatten(), dtype=dtype)
+    return start, _values(lists.flatten(), dtype)

@@ -54,6 +54,17 @@ class Gaussian:
         return np.asarray(np.sqrt(np.diag(self.covariance)), dtype=np.float64)
 
 
+_set_mean, _set_precision = (vars(Gaussian)[name].__set__ for name in ("mean", "precision"))
+
+
+def trusted(mean: Floats, precision: Floats) -> Gaussian:
+    """The belief with arrays that are known to fit one another: made in a third of the time, without a look at them."""
+    belief = object.__new__(Gaussian)
+    _set_mean(belief, mean)
+    _set_precision(belief, precision)
+    return belief
+
+
 def discount(belief: Gaussian, keep: float, population: Gaussian) -> Gaussian:
     """Forget: keep * (precision, shift) + (1 - keep) * (population precision, population shift).
 

@@ -29,7 +29,7 @@ from nearline.posterior.blocks import (
     share,
     whole_layout,
 )
-from nearline.posterior.gaussian import Gaussian
+from nearline.posterior.gaussian import Gaussian, trusted
 from nearline.posterior.outcomes import Outcome
 
 TOLERANCE = 1e-10
@@ -249,7 +249,7 @@ def update_one(
         tolerance,
         MAX_STEPS,
     )
-    return (belief if status else Gaussian(mean, precision)), _STATUSES[status]
+    return (belief if status else trusted(mean, precision)), _STATUSES[status]
 
 
 def _update_one_sparse(

@@ -1,5 +1,6 @@
 """The scoring service: requests to rankings that are in the event log, in Python and over HTTP."""
 
+from nearline.serve.features import FeatureFunction
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
 from nearline.serve.matrix import CandidateMatrix
@@ -19,6 +20,7 @@ __all__ = [
     "Answer",
     "Candidate",
     "CandidateMatrix",
+    "FeatureFunction",
     "FeedbackItem",
     "FeedbackRequest",
     "KeptCandidates",

@@ -78,6 +78,11 @@ class Endpoint:
     def __init__(self, service: Service, works: Mapping[str, Work]) -> None:
         self._service, self._works = service, works
 
+    @property
+    def methods(self) -> list[str]:
+        """What is done here."""
+        return list(self._works)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begin = perf_counter()
@@ -86,7 +91,7 @@ class Endpoint:
         result = "answered"
         try:
             body = await _body(receive, self._service.limits.body_bytes)
-            reply = await work(self._service, Asking(body, scope["path_params"], scope["headers"]))
+            reply = await work(self._service, Asking(body, scope.get("path_params", {}), scope["headers"]))
         except RequestError as error:
             reply, result = error_reply(400, _without_path(error), error.path), "refused"
         except HttpError as error:
@@ -144,6 +149,22 @@ def _as_text(reply: Reply) -> Reply:
 
 def _without_path(error: RequestError) -> str:
     return str(error).removeprefix(f"{error.path}: ")
+
+
+@final
+class Direct:
+    """Looks up paths that have no parameters, with a method that is done there; a router tries one after the other."""
+
+    def __init__(self, app: App, paths: Mapping[str, Endpoint]) -> None:
+        self._app = app
+        self._direct = {
+            (method, path): endpoint for path, endpoint in paths.items() for method in endpoint.methods
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        app = self._direct.get((scope.get("method", ""), scope.get("path", "")), self._app)
+        await app(scope, receive, send)
 
 
 @final

@@ -1,19 +1,28 @@
 """A request -> the candidates it asks about: their names, features and entities, within the limits."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
 from nearline.arrays import Floats, Ints
 from nearline.errors import RequestError
 from nearline.events.impression import as_written
 from nearline.serve.clock_index import NOBODY
 from nearline.serve.design import Featured, KeptRows, own_entries, shared_entries
+from nearline.serve.features import Extra
 from nearline.serve.kept import KeptCandidates
-from nearline.serve.layout import Entries, FeaturesOfBag, Layout, canonical, list_keys
+from nearline.serve.layout import (
+    Entries,
+    FeaturesOfBag,
+    Layout,
+    canonical,
+    entries_of,
+    list_keys,
+)
 from nearline.serve.limits import Limits
 from nearline.serve.matrix import CandidateMatrix
 from nearline.serve.request import Candidate, Features, RankRequest, ScoreRequest
@@ -33,20 +42,27 @@ class Asked:
     entities : kind to one name for all, or to one for each; `NOBODY` where there is none.
     offset : float64[C], of the request and of each.
     encode : bag to a candidate's own features as MessagePack.
+    extra : bag to what a feature function said.
     """
 
     names: Sequence[str]
     featured: Featured
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
-    encode: Callable[[int], Mapping[str, bytes]]
+    encode: Callable[[int], Mapping[str, Raw]]
+    extra: Mapping[str, Extra] = field(default_factory=dict)
 
-    def entities_of(self, place: int) -> dict[str, str]:
-        """Kind to name, of one candidate."""
-        named = {
-            kind: names if isinstance(names, str) else names[place] for kind, names in self.entities.items()
-        }
-        return {kind: name for kind, name in named.items() if name != NOBODY}
+    def entities_of(self, places: Sequence[int]) -> list[dict[str, str]]:
+        """Kind to name, of the candidates at these places."""
+        shared = {kind: name for kind, name in self.entities.items() if isinstance(name, str)}
+        found = [dict(shared) for _ in places]
+        for kind, names in self.entities.items():
+            if isinstance(names, str):
+                continue
+            for one, place in zip(found, places, strict=True):
+                if (name := names[place]) != NOBODY:
+                    one[kind] = name
+        return found
 
 
 def asked(
@@ -57,8 +73,9 @@ def asked(
     layout: Layout,
     item_kind: str | None,
     limits: Limits,
+    extra: Mapping[str, Extra],
 ) -> Asked:
-    """Return what a request asks about.
+    """Return what a request asks about; `extra` is what feature functions say of the candidates, by bag.
 
     Raises
     ------
@@ -67,7 +84,7 @@ def asked(
     """
     _require_shared(request, limits)
     if matrix is not None:
-        return _of_matrix(request, matrix, layout, item_kind, limits)
+        return _with(_of_matrix(request, matrix, layout, item_kind, limits), extra, layout)
     count = len(request.candidates)
     _require_count(count, limits)
     slots, own = _split(request.candidates, kept)
@@ -78,6 +95,9 @@ def asked(
         _require_apart(request, slots, kept)
     places = list(own)
     entries = own_entries(layout, [own[place].features for place in places], places, count)
+    if any((one.number < 0).any() for one in entries.values()) or not _are_known(own, layout):
+        for place, one in own.items():  # names that the model knows are not too long
+            require_features(f"$.candidates[{place}].features", one.features, limits)
     _require_finite(entries, request)
     featured = Featured(
         count, shared_entries(layout, request.features), entries, None if slots is None else (rows, slots)
@@ -86,12 +106,36 @@ def asked(
     for place, one in own.items():
         offset[place] += one.offset
 
-    def encode(place: int) -> Mapping[str, bytes]:
-        if slots is not None and slots[place] >= 0:
-            return kept.encoded(int(slots[place]))
-        return {bag: _encode(one) for bag, one in own[place].features.items()}
+    listed = [] if slots is None else slots.tolist()
 
-    return Asked(names, featured, _entities(request, names, slots, own, kept, item_kind), offset, encode)
+    def encode(place: int) -> Mapping[str, Raw]:
+        if place not in own:
+            return kept.encoded(listed[place])
+        return {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
+
+    entities = _entities(request, names, slots, own, kept, item_kind)
+    return _with(Asked(names, featured, entities, offset, encode), extra, layout)
+
+
+def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
+    """The same with computed features."""
+    if not extra:
+        return asked
+    featured = asked.featured
+    own = dict(featured.own)
+    for bag, one in extra.items():
+        if bag in featured.own or bag in featured.shared or bag in asked.encode(0):
+            raise RequestError(f"$.features.{bag}", "the server computes these features: do not give them")
+        if bag in layout.bags:
+            own[bag] = entries_of(layout.bags[bag], one.features, None)
+
+    def encode(place: int) -> Mapping[str, Raw]:
+        return {
+            **asked.encode(place),
+            **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()},
+        }
+
+    return replace(asked, featured=replace(featured, own=own), encode=encode, extra=extra)
 
 
 def _split(
@@ -161,8 +205,8 @@ def _of_matrix(
         if bag in layout.bags:
             own[bag] = Entries(layout.bags[bag].numbers(map(canonical, matrix.keys_of(bag))), values)
 
-    def encode(place: int) -> Mapping[str, bytes]:
-        return {bag: _encode(matrix.row(bag, place)) for bag in matrix.features}
+    def encode(place: int) -> Mapping[str, Raw]:
+        return {bag: Raw(_encode(matrix.row(bag, place))) for bag in matrix.features}
 
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)
@@ -202,7 +246,7 @@ def _require_own(request: RankRequest | ScoreRequest, own: Mapping[int, Candidat
             path = f"$.candidates[{place}].features"
             for bag in one.features.keys() & request.features.keys():
                 _require_once(f"{path}.{bag}", request.features[bag], one.features[bag])
-            require_features(path, one.features, limits)
+            _require_fewer(path, one.features, limits)
         for kind, name in one.entities.items():
             _require_names(f"$.candidates[{place}].entities.{kind}", [kind, name], limits)
 
@@ -229,10 +273,19 @@ def _require_once(path: str, shared: FeaturesOfBag, own: FeaturesOfBag) -> None:
         raise RequestError(path, "a list of features is given for all candidates or with each, not both")
 
 
-def require_features(path: str, features: Features, limits: Limits) -> None:
-    """Raise a `RequestError` if there are too many features, or a name is too long."""
+def _are_known(own: Mapping[int, Candidate], layout: Layout) -> bool:
+    """Whether every bag is one of the model's."""
+    return all(layout.bags.keys() >= one.features.keys() for one in own.values())
+
+
+def _require_fewer(path: str, features: Features, limits: Limits) -> None:
     if (count := sum(map(len, features.values()))) > limits.features:
         raise RequestError(path, f"expected at most {limits.features} features, got {count}")
+
+
+def require_features(path: str, features: Features, limits: Limits) -> None:
+    """Raise a `RequestError` if there are too many features, or a name is too long."""
+    _require_fewer(path, features, limits)
     for bag, one in features.items():
         _require_names(path, [bag], limits)
         if isinstance(one, dict):

@@ -35,6 +35,14 @@ class Explained:
     expected: list[float]
     versions: list[dict[str, int]]
 
+    def by_effect(self) -> list[dict[str, tuple[float, float]]]:
+        """Of each of them random effect to mean and variance."""
+        names = [name for name, _, _ in self.effects]
+        pairs = [zip(mean, variance, strict=True) for _, mean, variance in self.effects]
+        if not names:
+            return [{} for _ in self.linear]
+        return [dict(zip(names, one, strict=True)) for one in zip(*pairs, strict=True)]
+
     def contributions(self, i: int) -> dict[str, float]:
         """Every part of the linear predictor of one of them."""
         parts = {"offset": self.offset[i], "fixed": self.fixed[i]}
@@ -47,7 +55,7 @@ def explained(serving: ServingGeneration, about: Asked, believed: Believed, plac
     """The numbers of the candidates at these places."""
     effects = believed.candidates.contributions(places)
     linear = believed.candidates.offset[places]
-    variance = np.zeros(len(places))
+    variance = believed.widened[places]
     for mean, spread in effects.values():
         linear = linear + mean
         variance = variance + spread

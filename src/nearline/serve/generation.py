@@ -15,7 +15,7 @@ from nearline.serve.asked import Asked
 from nearline.serve.beliefs import Expired, GenerationBeliefs
 from nearline.serve.design import effect_features, fixed_scores
 from nearline.serve.kept import KeptRowsOf
-from nearline.serve.layout import Layout
+from nearline.serve.layout import Layout, canonical
 from nearline.store.seam import ModelStore
 
 
@@ -29,13 +29,15 @@ class Believed:
     candidates : their scores, as policies take them.
     fixed : float64[C], what the fixed effect says.
     versions : kind of entity to the version of its record, one for all or int64[C].
-    partial : effects for which not every entity was looked up before the deadline.
+    partial : effects and bags for which not everything was looked up or computed before the deadline.
+    widened : float64[C], variance of the linear predictor from features that were not computed in time.
     """
 
     candidates: Candidates
     fixed: Floats
     versions: Mapping[str, int | Ints]
     partial: tuple[str, ...]
+    widened: Floats
 
 
 @final
@@ -78,7 +80,40 @@ class ServingGeneration:
                 version = int(found.version[0]) if len(names) == 1 else _spread(found.version, group)
                 known = versions.get(effect.kind, 0)
                 versions[effect.kind] = _later(version, known)
-        return Believed(Candidates(fixed + asked.offset, tuple(terms)), fixed, versions, tuple(partial))
+        partial += [bag for bag, one in asked.extra.items() if len(one.missing)]
+        candidates = Candidates(fixed + asked.offset, tuple(terms))
+        return Believed(candidates, fixed, versions, tuple(partial), self._widened(asked, candidates))
+
+    def _widened(self, asked: Asked, candidates: Candidates) -> Floats:
+        """The variance that features have that were not computed: of each its own times its coefficient squared.
+
+        A coefficient is that of the fixed effect plus the means of the dense effects'.
+        """
+        variance = np.zeros(len(asked.names))
+        for bag, one in asked.extra.items():
+            if not len(one.missing) or bag not in self.layout.bags:
+                continue
+            columns = self.layout.bags[bag]
+            number = columns.numbers(map(canonical, one.variance))
+            coefficient = np.tile(columns.fixed[number], (len(asked.names), 1))
+            for effect, term in enumerate(candidates.effects):
+                if self.layout.is_dense(effect):
+                    column = columns.columns[effect][number]
+                    mean = term.beliefs.mean.reshape(term.rows.entities, -1)[_entity_of_rows(term.rows)]
+                    coefficient += np.where(column >= 0, mean[:, column], 0.0)
+            spread = coefficient**2 @ np.array(list(one.variance.values()))
+            variance[one.missing] += spread[one.missing]
+        return variance
+
+
+def _entity_of_rows(rows: FeatureRows) -> Ints:
+    """Which entity each row is of, int64[rows]."""
+    entity = np.repeat(np.arange(rows.entities), rows.rows_per_entity)
+    if rows.row is None:
+        return entity
+    of_row = np.empty(rows.count, dtype=np.int64)
+    of_row[rows.row] = entity
+    return of_row
 
 
 def _grouped(names: str | Sequence[str]) -> tuple[list[str], Ints | None]:

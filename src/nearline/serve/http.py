@@ -9,6 +9,7 @@ from nearline.serve.asgi import (
     JSON,
     App,
     Asking,
+    Direct,
     Endpoint,
     Guarded,
     HttpError,
@@ -44,11 +45,10 @@ except ModuleNotFoundError as error:
 
 def create_app(service: Service, *, token: str | None = None) -> App:
     """Return the ASGI application; with a `token`, all but health asks for ``Authorization: Bearer TOKEN``."""
-    routes = [
-        Route(path, Endpoint(service, works), methods=list(works))
-        for path, works in (_PATHS | v2.PATHS).items()
-    ]
+    paths = {path: Endpoint(service, works) for path, works in (_PATHS | v2.PATHS).items()}
+    routes = [Route(path, endpoint, methods=endpoint.methods) for path, endpoint in paths.items()]
     app: App = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    app = Direct(app, paths)
     return app if token is None else Guarded(app, token)
 
 

@@ -40,15 +40,17 @@ def encode_shown(
     shown: Shown, about: Asked, parts: Explained, features: Features, propensities: Sequence[float]
 ) -> list[bytes]:
     """The record of each impression; `features` are those that all candidates share."""
-    shared = {bag: _encode(one) for bag, one in features.items()}
+    shared = {bag: Raw(_encode(one)) for bag, one in features.items()}
+    contributions = parts.by_effect()
+    entities = about.entities_of(shown.places)
     return [
         encode_served(
             ServedImpression(
                 shown.impression(place),
                 shown.time_ms,
-                about.entities_of(place),
+                entities[i],
                 _together(shared, about.encode(place)),
-                {name: (mean[i], variance[i]) for name, mean, variance in parts.effects},
+                contributions[i],
                 parts.offset[i],
                 parts.fixed[i],
                 propensities[i],
@@ -62,9 +64,9 @@ def encode_shown(
     ]
 
 
-def _together(shared: Mapping[str, bytes], own: Mapping[str, bytes]) -> dict[str, Raw]:
-    """Bag to features, each as MessagePack; a bag of which there are features in both has those of both."""
-    bags = {bag: Raw(one) for bag, one in own.items()}
-    for bag, one in shared.items():
-        bags[bag] = Raw(joined_maps((one, own[bag])) if bag in own else one)
+def _together(shared: Mapping[str, Raw], own: Mapping[str, Raw]) -> dict[str, Raw]:
+    """Bag to features as MessagePack; a bag of which there are features in both has those of both."""
+    bags = {**shared, **own}
+    for bag in shared.keys() & own.keys():
+        bags[bag] = Raw(joined_maps((bytes(shared[bag]), bytes(own[bag]))))
     return bags

@@ -6,6 +6,7 @@ from typing import Any, Final, final
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
 from nearline.arrays import Csr, Floats, Ints
 from nearline.environment import Environment
@@ -93,7 +94,7 @@ class KeptCandidates:
     def __init__(self, folder: Path | None = None) -> None:
         self._slot: dict[str, int] = {}
         self._kept: list[KeptFeatures | None] = []
-        self._encoded: list[dict[str, bytes]] = []
+        self._encoded: list[dict[str, Raw]] = []
         self._free: list[int] = []
         self._have_entities = False
         self.keys: dict[str, set[str]] = {}  # by bag those of all features that any candidate ever had
@@ -129,7 +130,7 @@ class KeptCandidates:
         assert kept is not None  # noqa: S101 - a slot that was found
         return kept
 
-    def encoded(self, slot: int) -> Mapping[str, bytes]:
+    def encoded(self, slot: int) -> Mapping[str, Raw]:
         """Bag to its features as MessagePack."""
         return self._encoded[slot]
 
@@ -193,7 +194,9 @@ class KeptCandidates:
                 self._kept.append(None)
                 self._encoded.append({})
             self._kept[slot] = kept
-            self._encoded[slot] = {bag: msgspec.msgpack.encode(one) for bag, one in kept.features.items()}
+            self._encoded[slot] = {
+                bag: Raw(msgspec.msgpack.encode(one)) for bag, one in kept.features.items()
+            }
             self._have_entities |= bool(kept.entities)
             for bag, one in kept.features.items():
                 self.keys.setdefault(bag, set()).update(list_keys(one))

@@ -5,6 +5,7 @@ Made once for a generation. A request looks a name up once, whatever the number 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, TypeAlias, final
 
 import numpy as np
@@ -140,9 +141,8 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
         isinstance(first, list) or all(list(one) == keys for one in features)
     )
     if same:
-        values = np.array(
-            [one if isinstance(one, list) else list(one.values()) for one in features], np.float64
-        )
+        flat = chain.from_iterable(one if isinstance(one, list) else one.values() for one in features)
+        values = np.fromiter(flat, np.float64, len(features) * len(keys))
         number = bag.numbers(map(canonical, keys))
         if rows is None:
             return Entries(number, values.reshape(len(features), len(keys)))

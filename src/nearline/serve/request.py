@@ -67,7 +67,7 @@ class RankRequest(Struct, frozen=True, forbid_unknown_fields=True):
     deadline_ms : how long beliefs may be looked for; what is missing then is replaced by what is expected.
     """
 
-    candidates: list[Name | Candidate]
+    candidates: Annotated[list[Name | Candidate], Meta(min_length=1)]
     entities: dict[str, Name] = {}
     features: Features = {}
     k: Annotated[int, Meta(ge=1)] | None = None
@@ -84,7 +84,7 @@ class RankRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class ScoreRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What is believed of these; nothing is shown and nothing logged. Fields as of `RankRequest`."""
 
-    candidates: list[Name | Candidate]
+    candidates: Annotated[list[Name | Candidate], Meta(min_length=1)]
     entities: dict[str, Name] = {}
     features: Features = {}
     model: str | None = None
@@ -111,7 +111,7 @@ class FeedbackItem(Struct, frozen=True, forbid_unknown_fields=True):
 class FeedbackRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Feedback on some impressions of one model."""
 
-    feedback: list[FeedbackItem]
+    feedback: Annotated[list[FeedbackItem], Meta(min_length=1)]
     model: str | None = None
 
 

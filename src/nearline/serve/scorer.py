@@ -25,8 +25,10 @@ from nearline.events.wire import encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import Outcome, is_valid_response
 from nearline.serve.asked import Asked, asked, require_features
+from nearline.serve.beliefs import Expired
 from nearline.serve.choose import policy_of
 from nearline.serve.explained import explained
+from nearline.serve.features import Extra, FeatureCache, FeatureFunction, filled
 from nearline.serve.generation import Believed, ServingGeneration
 from nearline.serve.group_commit import Done, GroupCommit
 from nearline.serve.impressions import Shown, encode_shown
@@ -88,6 +90,7 @@ class Scorer:
     store : whose live generation serves.
     log : where impressions and feedback go.
     kept : candidates whose features the server keeps.
+    functions : of features that are computed while a request is answered, and kept.
     waiting : events that may wait for the disk; beyond, requests are refused with a `BusyError`.
     clock : the time of impressions. seconds : a clock that only goes forward, for deadlines.
 
@@ -104,6 +107,7 @@ class Scorer:
         settings: ScorerSettings | None = None,
         *,
         kept: KeptCandidates | None = None,
+        functions: Sequence[FeatureFunction] = (),
         waiting: int = 100_000,
         clock: Clock | None = None,
         seconds: Callable[[], float] = monotonic,
@@ -112,6 +116,7 @@ class Scorer:
         self._store, self._clock, self._seconds = store, clock or SystemClock(), seconds
         self._kept = kept or KeptCandidates()
         self._lock = threading.Lock()
+        self.caches = tuple(FeatureCache(function) for function in functions)
         self._serving = self._built(None)
         self._kept.serve_with(self._serving.rows)
         self._prefix, self._requests = token_hex(6), count()
@@ -162,19 +167,22 @@ class Scorer:
         k = request.k or self.settings.k
         size = len(request.candidates) if matrix is None else len(matrix.ids)
         self.commit.require_room(min(k, size))
+        expired = self._expired(request.deadline_ms)
+        extra = self._computed(request, matrix, expired)
         with self._lock:
             serving = self._followed()
-            about = self._asked(request, matrix, serving)
-            believed = serving.believed(about, now_ms, self._expired(request.deadline_ms))
+            about = self._asked(request, matrix, serving, extra)
+            believed = serving.believed(about, now_ms, expired)
             return _answer(self.settings.name, serving, about, believed, policy, request, identity, k, now_ms)
 
     def score(self, request: ScoreRequest, matrix: CandidateMatrix | None = None) -> Scores:
         """Return what is believed of every candidate; nothing is logged. Raises a `RequestError`."""
-        now_ms = self._time(request.time_ms)
+        now_ms, expired = self._time(request.time_ms), self._expired(request.deadline_ms)
+        extra = self._computed(request, matrix, expired)
         with self._lock:
             serving = self._followed()
-            about = self._asked(request, matrix, serving)
-            believed = serving.believed(about, now_ms, self._expired(request.deadline_ms))
+            about = self._asked(request, matrix, serving, extra)
+            believed = serving.believed(about, now_ms, expired)
             return _scores(self.settings.name, serving, about, believed)
 
     def feedback(self, items: Sequence[FeedbackItem]) -> int:
@@ -284,6 +292,8 @@ class Scorer:
         serving.rows = self._kept.rows_of(serving.layout)
         serving.puts = puts
         if before is not None:
+            for cache in self.caches:
+                cache.warm(number)
             serving.beliefs.warm(before.beliefs.busiest(), self._clock.now_ms())
         return serving
 
@@ -307,12 +317,32 @@ class Scorer:
                     "%s: the generation that is live cannot be served: %s", self.settings.name, error
                 )
 
+    def _computed(
+        self, request: RankRequest | ScoreRequest, matrix: CandidateMatrix | None, expired: Expired
+    ) -> dict[str, Extra]:
+        """What the feature functions say of the candidates, by bag; no lock is held meanwhile."""
+        if not self.caches:
+            return {}
+        candidates = request.candidates if matrix is None else matrix.ids
+        names = [one if isinstance(one, str) else one.id for one in candidates]
+        generation = self._serving.number
+        return {
+            cache.function.bag: filled(
+                cache.find(names, request.entities, request.features, generation, expired)
+            )
+            for cache in self.caches
+        }
+
     def _asked(
-        self, request: RankRequest | ScoreRequest, matrix: CandidateMatrix | None, serving: ServingGeneration
+        self,
+        request: RankRequest | ScoreRequest,
+        matrix: CandidateMatrix | None,
+        serving: ServingGeneration,
+        extra: Mapping[str, Extra],
     ) -> Asked:
-        settings = self.settings
+        how = self.settings
         return asked(
-            request, matrix, self._kept, serving.rows, serving.layout, settings.item_kind, settings.limits
+            request, matrix, self._kept, serving.rows, serving.layout, how.item_kind, how.limits, extra
         )
 
     def _time(self, time_ms: int | None, path: str = "$.time_ms") -> int:

@@ -4,6 +4,7 @@ The first SIGTERM or SIGINT drains: no new connections, what is under way is ans
 once. What was acknowledged is on disk either way. SIGHUP takes over changed configuration.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -29,6 +30,8 @@ except ModuleNotFoundError as error:
 _SWITCH_S: Final = 0.0005
 """How long a thread may go on while another waits to run: the one that logs has little to do, and all wait for it."""
 _LOOK_S: Final = 0.5
+_COLLECT_AFTER: Final = 10_000
+"""New objects between collections: those of some ten requests, most of which are gone again by themselves."""
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -95,6 +98,10 @@ def serve(service: Service, settings: ServerSettings, stop: Stop, started: Calla
         The address cannot be had, or the files of TLS cannot be used.
     """
     sys.setswitchinterval(_SWITCH_S)
+    # What is there by now stays: collections need not look at it again, request after request.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
     listening = _bound(settings)
     server = uvicorn.Server(_uvicorn(service, settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="nearline-http")

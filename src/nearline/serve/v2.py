@@ -148,7 +148,7 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     if "policy" in given:
         found["policy"] = {"name": given["policy"], **choice}
     try:
-        checked = msgspec.convert({"candidates": [], **found}, RankRequest, strict=False)
+        checked = msgspec.convert({"candidates": ["of the inputs"], **found}, RankRequest, strict=False)
     except msgspec.ValidationError as error:
         raise RequestError("$.parameters", str(error).replace("`$.", "`$.parameters.")) from error
     assert checked.policy is None or isinstance(checked.policy, PolicyChoice)  # noqa: S101 - an object was given

@@ -28,6 +28,7 @@ class Chunk:
     takes_back : bool[n], whether the row takes an example back.
     examples, served : what was shown, and what the parts of the model contributed.
     linear : float64[n], offset and fixed effect.
+    records : of the impressions.
     """
 
     position: Ints
@@ -35,6 +36,7 @@ class Chunk:
     examples: Examples
     served: Served
     linear: Floats
+    records: list[bytes]
 
     def observed(self, effect: str) -> Observed:
         """The rows as one random effect meets them: the others as served, in mean and variance.
@@ -85,8 +87,9 @@ class ChunkReader:
         fixed, other = served.fixed, served.generation != self._generation
         if other.any():
             fixed = np.where(other, self._model.fixed.contribution(examples), fixed)
+        records = [rows.records[i] for i in here.tolist()]
         takes_back = rows.kind[here] == Kind.TAKE_BACK
-        return Chunk(position[here], takes_back, examples, served, examples.offset + fixed), dead
+        return Chunk(position[here], takes_back, examples, served, examples.offset + fixed, records), dead
 
     def _examples(self, rows: Rows, here: Ints) -> tuple[Examples, Served]:
         return examples_from_records(

@@ -23,7 +23,7 @@ from nearline.stream.drift import (
     figures_in,
     figures_of,
 )
-from nearline.stream.join import Route, route_by_entity
+from nearline.stream.join_routes import Route, route_by_entity
 from nearline.stream.joined import Kind, Rows, decode_rows, take_rows
 
 

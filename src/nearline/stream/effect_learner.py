@@ -1,7 +1,7 @@
 """Rows of one effect in one partition -> records: each entity's mini-batches in turn, thousands of entities at once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import msgspec
@@ -10,24 +10,16 @@ import numpy as np
 from nearline.arrays import Bools, Floats, Ints
 from nearline.events.dead_letters import DeadLetter
 from nearline.events.partition import partitions_of
-from nearline.model.effects import RandomEffect, design
+from nearline.model.effects import RandomEffect
 from nearline.posterior import outcomes
-from nearline.posterior.blocks import FeatureRows
 from nearline.posterior.update import Status
 from nearline.store.seam import Writing
 from nearline.stream.apart import learn_all_that_can_be
-from nearline.stream.chunks import Chunk, ChunkReader, entity_names
-from nearline.stream.effect_rows import EffectRows
-from nearline.stream.given_others import Observed
-from nearline.stream.joined import Kind, decode_rows
-from nearline.stream.minibatch import (
-    DueRows,
-    MiniBatches,
-    MiniBatchSettings,
-    Numbered,
-    Resume,
-    expected_gain,
-)
+from nearline.stream.chunks import Chunk, entity_names
+from nearline.stream.minibatch import DueRows, MiniBatches, Numbered, Resume
+from nearline.stream.minibatch_borders import expected_gain
+from nearline.stream.minibatch_settings import MiniBatchSettings
+from nearline.stream.pending import Pending
 from nearline.stream.take_back import take_back
 from nearline.stream.update import Rule, score
 from nearline.stream.working_records import WorkingRecords
@@ -70,13 +62,13 @@ class Arrived:
     """Rows of a partition as they come out of the row log.
 
     position, time_ms : int64[n], positions that follow one another, and event times.
-    rows : their bytes.
+    chunk : the examples among them.
     learned_to : rows up to this position were taken before, and come again because some of them wait.
     """
 
     position: Ints
     time_ms: Ints
-    rows: Sequence[bytes]
+    chunk: Chunk
     learned_to: int
 
 
@@ -87,7 +79,6 @@ class EffectLearner:
     Parameters
     ----------
     effect : its columns and prior. rule : how it learns.
-    reader : reads rows that waited.
     settings : when rows are due. resume : where its waiting rows begin.
     partition, partitions : which entities are learned here.
     threads : of the kernels.
@@ -97,20 +88,17 @@ class EffectLearner:
         self,
         effect: RandomEffect,
         rule: Rule,
-        reader: ChunkReader,
         settings: MiniBatchSettings,
         resume: Resume,
         partition: int,
         partitions: int,
         threads: int = 1,
     ) -> None:
-        self._effect, self._rule, self._reader, self._threads = effect, rule, reader, threads
+        self._effect, self._rule, self._threads = effect, rule, threads
         self._partition, self._partitions = partition, partitions
         self._batches = MiniBatches(settings, resume)
         self._begins_after = resume.position
-        self._waiting: dict[int, bytes] = {}
-        self._takes_back = False
-        self._now: _View | None = None
+        self._waiting: Pending | None = None
 
     @property
     def name(self) -> str:
@@ -127,45 +115,49 @@ class EffectLearner:
         resume = self._batches.resume
         return resume.position, resume.clock_ms
 
-    def step(self, txn: Writing, arrived: Arrived, chunk: Chunk) -> tuple[LearnCounts, list[DeadLetter]]:
-        """Learn what the rows that arrived make due; `chunk` are the examples among them."""
+    def step(self, txn: Writing, arrived: Arrived) -> tuple[LearnCounts, list[DeadLetter]]:
+        """Learn what the rows that arrived make due."""
         records = WorkingRecords(
             txn, self._effect.name, len(self._effect.prior.mean), full=self._effect.is_full
         )
-        entities, received = self._owned(arrived, chunk, records)
+        entities, received = self._owned(arrived, records)
+        pending = Pending.of_chunk(arrived.chunk, self._effect)
+        if self._waiting is not None:
+            pending = self._waiting.then(pending)
         fresh = arrived.position > self._begins_after
         counts, dead = LearnCounts(rows=received), list[DeadLetter]()
         due = self._batches.push(
             arrived.position[fresh],
             arrived.time_ms[fresh],
             Numbered(entities.code[fresh], entities.names),
-            gain=lambda asked: self._gain(asked, arrived, chunk, records),
+            gain=lambda asked: self._gain(pending, asked, records),
         )
-        for rounds in self._together(due, chunk):
-            for work in _by_entity(rounds, records, chunk):
-                view, place = self._view(work.position, arrived, chunk)
-                fate = self._learn(work, view, place, records)
-                counts = counts.plus(fate.counts(len(work.start) - 1))
-                dead += self._dead(work, fate, view, place, arrived)
-        self._keep_waiting(arrived)
+        for rounds in self._together(due, pending):
+            work = _by_entity(rounds, records)
+            fate = self._learn(work, pending, records)
+            counts = counts.plus(fate.counts(len(work.start) - 1))
+            dead += self._dead(work, fate, pending)
+        self._waiting = pending.at(pending.place(self._batches.waiting))
         records.write()
         return counts, dead
 
-    def _together(self, due: Iterator[DueRows], chunk: Chunk) -> Iterator[list[DueRows]]:
+    def _together(self, due: Iterator[DueRows], pending: Pending) -> Iterator[list[DueRows]]:
         """The rounds of mini-batches that can be learned in one go: all, if none asks what the one before taught.
 
         Taking back is not done by the kernel that learns: then it is one round after the other.
         """
-        if self._batches.settings.information is None and not chunk.takes_back.any() and not self._takes_back:
-            yield list(due)
+        if self._batches.settings.information is None and not pending.takes_back.any():
+            if rounds := list(due):
+                yield rounds
         else:
             yield from ([one] for one in due)
 
-    def _owned(self, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> tuple[Numbered, int]:
+    def _owned(self, arrived: Arrived, records: WorkingRecords) -> tuple[Numbered, int]:
         """The entity to learn each row that arrived, none for rows of others; and how many of these rows are new.
 
         Rows that come again because some of them waited have none where their entity has learned them.
         """
+        chunk = arrived.chunk
         column = chunk.examples.entities[self._effect.kind]
         names = entity_names(chunk, self._effect.kind)
         is_mine = partitions_of(self._effect.name, names, self._partitions) == self._partition
@@ -176,60 +168,38 @@ class EffectLearner:
         if again.any():
             learned_to = records.positions([names[code] for code in column.codes[mine[again]].tolist()])
             wanted[again] = (position[again] > learned_to) & (position[again] > self._begins_after)
-        code = np.full(len(arrived.rows), -1, dtype=np.int64)
+        code = np.full(len(arrived.position), -1, dtype=np.int64)
         code[(position - arrived.position[0])[wanted]] = column.codes[mine[wanted]]
         return Numbered(code, names), int(np.count_nonzero(~again))
 
-    def _view(self, position: Ints, arrived: Arrived, chunk: Chunk) -> tuple["_View", Ints]:
-        """The rows at these positions, and their places in it: of the chunk, or of those that waited too."""
-        if len(chunk.position) and chunk.position[0] <= position.min():
-            if self._now is None or self._now.chunk is not chunk:
-                self._now = _View(chunk, self._effect)
-            return self._now, np.searchsorted(chunk.position, position)
-        order = np.argsort(position)
-        rows = decode_rows([self._row(at, arrived) for at in position[order].tolist()])
-        waited, _ = self._reader.read(position[order], rows)
-        return _View(waited, self._effect), np.argsort(order)
-
-    def _row(self, position: int, arrived: Arrived) -> bytes:
-        """The bytes of a row that arrived or waited before."""
-        place = position - int(arrived.position[0])
-        return arrived.rows[place] if place >= 0 else self._waiting[position]
-
-    def _keep_waiting(self, arrived: Arrived) -> None:
-        """Hold on to the rows that wait now."""
-        self._waiting = {at: self._row(at, arrived) for at in self._batches.waiting.tolist()}
-        self._takes_back = any(row[0] == Kind.TAKE_BACK for row in self._waiting.values())
-
-    def _gain(self, position: Ints, arrived: Arrived, chunk: Chunk, records: WorkingRecords) -> Floats:
+    def _gain(self, pending: Pending, position: Ints, records: WorkingRecords) -> Floats:
         """What rows would teach by what is known of their entities now, float64[n], in nats."""
-        view, place = self._view(position, arrived, chunk)
-        codes = view.chunk.examples.entities[self._effect.kind].codes[place]
-        names = entity_names(view.chunk, self._effect.kind)
-        numbers = records.numbers([names[code] for code in codes.tolist()])
-        rows = view.rows(place, np.arange(len(place) + 1, dtype=np.int64))
-        observed = view.at(place)
+        place = pending.place(position)
+        numbers = records.numbers(pending.names[place].tolist())
+        rows = pending.features(place, np.arange(len(place) + 1, dtype=np.int64))
+        observed = pending.observed.at(place)
         mean, variance = score(
             records.known(numbers), rows, self._rule, observed.time_ms, threads=self._threads
         )
         curvature = outcomes.curvature(self._rule.outcome, observed.offset + mean) / self._rule.noise_variance
         return expected_gain(variance, curvature, observed.weight)
 
-    def _learn(self, work: "_Work", view: "_View", place: Ints, records: WorkingRecords) -> "_Fate":
+    def _learn(self, work: "_Work", pending: Pending, records: WorkingRecords) -> "_Fate":
         """Learn mini-batches: what is new first, then what they take back."""
+        place = pending.place(work.position)
         known = records.known(work.numbers)
         batches = len(work.start) - 1
         learned = np.ones(len(place), dtype=np.bool_)
         status = np.zeros(len(place), dtype=np.int64)
         batch = np.repeat(np.arange(batches), np.diff(work.start))
-        takes_back = view.chunk.takes_back[place]
+        takes_back = pending.takes_back[place]
         for is_back in (False, True):
             some = np.flatnonzero(takes_back == is_back)
             if len(some) == 0:
                 continue
             start = np.zeros(batches + 1, dtype=np.int64)
             np.cumsum(np.bincount(batch[some], minlength=batches), out=start[1:])
-            rows, observed = view.rows(place[some], start), view.at(place[some])
+            rows, observed = pending.features(place[some], start), pending.observed.at(place[some])
             if is_back:
                 done = take_back(known, rows, observed, self._rule)
             else:
@@ -245,18 +215,16 @@ class EffectLearner:
         records.put(work.numbers, known, work.position[end[1:] - 1], np.diff(more[end]))
         return _Fate(learned, status, takes_back)
 
-    def _dead(
-        self, work: "_Work", fate: "_Fate", view: "_View", place: Ints, arrived: Arrived
-    ) -> list[DeadLetter]:
+    def _dead(self, work: "_Work", fate: "_Fate", pending: Pending) -> list[DeadLetter]:
         """A letter for each row that was set aside."""
         letters = []
         for i in np.flatnonzero(~fate.learned).tolist():
             status, position = Status(int(fate.status[i])), int(work.position[i])
             why = NOT_LEARNED if status is Status.LEARNED else status.name.lower().replace("_", " ")
-            time_ms = int(view.observed.time_ms[place[i]])
+            place = int(pending.place(work.position[i : i + 1])[0])
+            time_ms = int(pending.observed.time_ms[place])
             reason = f"{self._effect.name}: {why}"
-            (record,) = decode_rows([self._row(position, arrived)]).records
-            letters.append(DeadLetter(position, reason, record, time_ms))
+            letters.append(DeadLetter(position, reason, pending.records[place], time_ms))
         return letters
 
 
@@ -277,48 +245,24 @@ class _Work:
     position: Ints
 
 
-def _by_entity(rounds: Sequence[DueRows], records: WorkingRecords, chunk: Chunk) -> Iterator[_Work]:
-    """The mini-batches of all rounds: those with a row that waited, of which an entity has one, before the others."""
-    if not rounds:
-        return
+def _by_entity(rounds: Sequence[DueRows], records: WorkingRecords) -> _Work:
+    """The mini-batches of all rounds, those of an entity side by side and in the order of the rounds."""
     names = rounds[0].entity.names
     code, of_code = np.unique(np.concatenate([due.entity.code for due in rounds]), return_inverse=True)
     number = records.numbers([names[each] for each in code.tolist()])[of_code]
     position = np.concatenate([due.position for due in rounds])
     size = np.concatenate([np.diff(due.start) for due in rounds])
     begin = np.cumsum(size) - size
-    waited = position[begin] < (chunk.position[0] if len(chunk.position) else position.max() + 1)
-    for those in (np.flatnonzero(waited), np.flatnonzero(~waited)):
-        if len(those):
-            order = those[np.argsort(number[those], kind="stable")]
-            entities, batches = np.unique(number[order], return_counts=True)
-            start = _starts(size[order])
-            at = np.repeat(begin[order] - start[:-1], size[order]) + np.arange(start[-1])
-            yield _Work(entities, _starts(batches), start, position[at])
+    order = np.argsort(number, kind="stable")
+    entities, batches = np.unique(number[order], return_counts=True)
+    start = _starts(size[order])
+    at = np.repeat(begin[order] - start[:-1], size[order]) + np.arange(start[-1])
+    return _Work(entities, _starts(batches), start, position[at])
 
 
 def _starts(size: Ints) -> Ints:
     """Where each of consecutive runs begins, and where the last ends, int64[runs + 1]."""
     return np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-
-
-@final
-class _View:
-    """A chunk as one effect meets it."""
-
-    def __init__(self, chunk: Chunk, effect: RandomEffect) -> None:
-        self.chunk = chunk
-        self.observed = chunk.observed(effect.name)
-        matrix = design(effect.registry, effect.bags, chunk.examples, grow=False)
-        self._rows = EffectRows(matrix, np.zeros(len(chunk.position), dtype=np.int64))
-
-    def rows(self, place: Ints, start: Ints) -> FeatureRows:
-        """The rows at these places, grouped as `start` says."""
-        return replace(self._rows.at(place).rows, row_start=start, row=None)
-
-    def at(self, place: Ints) -> Observed:
-        """What was observed in the rows at these places."""
-        return self.observed.at(place)
 
 
 @final

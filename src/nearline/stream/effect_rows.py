@@ -41,17 +41,22 @@ class EffectRows:
 
     def at(self, index: Ints, time_ms: Ints | None = None) -> Grouped:
         """The rows numbered, in that order; with times, an entity is grouped apart for each time it has rows at."""
-        begin = self._indptr[index]
-        size = self._indptr[index + 1] - begin
-        indptr = np.zeros(len(index) + 1, dtype=np.int64)
-        np.cumsum(size, out=indptr[1:])
-        entry = np.repeat(begin - indptr[:-1], size) + np.arange(indptr[-1])
-        indices, values = self._indices[entry], self._values[entry]
+        indptr, indices, values = gather(self._indptr, self._indices, self._values, index)
         order, start, entity, times = _grouped(self.entity[index], time_ms)
         rows = FeatureRows(
             len(index), self.columns, start, order, indptr=indptr, indices=indices, values=values
         )
         return Grouped(rows, entity, times)
+
+
+def gather(indptr: Ints, indices: Columns, values: Floats, index: Ints) -> tuple[Ints, Columns, Floats]:
+    """The rows numbered of a matrix in compressed rows, in that order."""
+    begin = indptr[index]
+    size = indptr[index + 1] - begin
+    start = np.zeros(len(index) + 1, dtype=np.int64)
+    np.cumsum(size, out=start[1:])
+    entry = np.repeat(begin - start[:-1], size) + np.arange(start[-1])
+    return start, indices[entry], values[entry]
 
 
 def _grouped(entity: Ints, time_ms: Ints | None) -> tuple[Ints, Ints, Ints, Ints]:

@@ -59,6 +59,18 @@ class Observed:
             None if self.own is None else self.own[rows],
         )
 
+    def then(self, later: "Observed") -> "Observed":
+        """These rows, and later ones; both with `own`, or neither."""
+        own = None if self.own is None or later.own is None else np.concatenate([self.own, later.own])
+        return Observed(
+            np.concatenate([self.y, later.y]),
+            np.concatenate([self.weight, later.weight]),
+            np.concatenate([self.offset, later.offset]),
+            np.concatenate([self.variance, later.variance]),
+            np.concatenate([self.time_ms, later.time_ms]),
+            own,
+        )
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,13 @@
 Impressions are filed by close and id: what is new goes to one end, what is forgotten leaves at the other, and what
 falls due lies side by side. Only a small index is spread by id. Times are 8 bytes, big endian, so that keys sort by
 them; an index entry is the close of an impression (8 bytes), or (due, position) of each feedback without impression
-(16 bytes each).
+(16 bytes each). An impression, little endian::
+
+    0   time_ms     int64
+    8   weight      float64
+    16  partitions  uint16, how many
+    18  answer      uint32, its bytes; 0 before there is one
+    22  the partitions, uint16 each; the answer; the record
 """
 
 import struct
@@ -15,6 +21,7 @@ from typing import Any, TypeAlias, final
 
 import msgspec
 
+from nearline.environment import Environment
 from nearline.stream.join_state import (
     Answer,
     Changes,
@@ -29,12 +36,14 @@ from nearline.stream.join_state import (
     due_orphan,
 )
 
-JOIN_TABLES = ("join-shown", "join-answers", "join-index", "join-waiting", "join-meta")
+JOIN_TABLES = ("join-shown", "join-index", "join-waiting", "join-meta")
 """The named databases of the join's state, in the order of `JoinTables`."""
 
 _TIME = struct.Struct(">Q")
 _TWO_TIMES = struct.Struct(">QQ")
-_SHOWN = struct.Struct("<qdH")
+_SHOWN = struct.Struct("<qdHI")
+_SIZE_OF_ANSWER = slice(18, 22)
+_NO_ANSWER = bytes(4)
 _ANSWER = struct.Struct("<qddH")
 _PROGRESS = b"progress"
 _progress = msgspec.msgpack.Decoder(Progress)
@@ -47,15 +56,14 @@ class JoinTables:
     """The databases of the join's state."""
 
     shown: _LMDB
-    answers: _LMDB
     index: _LMDB
     waiting: _LMDB
     meta: _LMDB
 
-
-def open_join_tables(environment: _LMDB) -> JoinTables:
-    """Open the join's databases, and make those that are not there; not within a write transaction."""
-    return JoinTables(*(environment.open_db(name.encode()) for name in JOIN_TABLES))
+    @classmethod
+    def of(cls, environment: Environment) -> "JoinTables":
+        """Those of an environment that was opened with `JOIN_TABLES`."""
+        return cls(*(environment[name] for name in JOIN_TABLES))
 
 
 @final
@@ -72,21 +80,25 @@ class LmdbJoinState:
         stored = self._transaction.get(_PROGRESS, db=self._tables.meta)
         return Progress() if stored is None else _progress.decode(stored)
 
-    def due(self, begin_ms: int, end_ms: int, kept_ms: int) -> list[Due]:
+    def due(self, begin_ms: int, end_ms: int, kept_ms: int, *, answered: bool) -> list[Due]:
         """Return what falls due, in order."""
-        answers = dict(self._range(self._tables.answers, begin_ms, end_ms))
-        forget, close = Turn.FORGET, Turn.CLOSE
+        tables, forget, close = self._tables, Turn.FORGET, Turn.CLOSE
         due: list[Due] = []
-        for key, value in self._range(self._tables.shown, begin_ms, end_ms):
-            shown = self._remember(key, value, answers.get(key))
-            due.append((shown.close_ms, close, shown.id, None, shown))
-        gone = begin_ms - kept_ms, end_ms - kept_ms
-        answered = set(self._keys(self._tables.answers, *gone))
+        for key, value in self._range(tables.shown, begin_ms, end_ms):
+            if answered or value[_SIZE_OF_ANSWER] == _NO_ANSWER:
+                shown = self._shown[key] = _shown(key, value)
+                due.append((shown.close_ms, close, shown.id, None, shown))
         due += [
-            (int.from_bytes(key[:8]) + kept_ms, forget, key[8:].decode(), None, key in answered)
-            for key in self._keys(self._tables.shown, *gone)
+            (
+                int.from_bytes(key[:8]) + kept_ms,
+                forget,
+                key[8:].decode(),
+                None,
+                value[_SIZE_OF_ANSWER] != _NO_ANSWER,
+            )
+            for key, value in self._range(tables.shown, begin_ms - kept_ms, end_ms - kept_ms)
         ]
-        for key, value in self._range(self._tables.waiting, begin_ms, end_ms):
+        for key, value in self._range(tables.waiting, begin_ms, end_ms):
             if key[8] == Turn.LATE:
                 due.append(due_late(_late(key, value)))
             else:
@@ -106,9 +118,8 @@ class LmdbJoinState:
                 found[name.decode()] = self._orphans_of(name, value)
         shown_keys.sort()
         unknown = [key for key in shown_keys if key not in self._shown]
-        answers = dict(self._get(tables.answers, unknown))
         for key, value in self._get(tables.shown, unknown):
-            self._remember(key, value, answers.get(key))
+            self._shown[key] = _shown(key, value)
         for key in shown_keys:
             shown = self._shown[key]
             found[shown.id] = shown
@@ -137,25 +148,25 @@ class LmdbJoinState:
             for name, orphans in changes.waiting_for.items()
             if orphans
         ]
-        answers = [(_key(one), _packed(one.answer)) for one in changes.answered if one.answer is not None]
+        shown += [(_TIME.pack(one.close_ms) + one.id.encode(), _shown_value(one)) for one in changes.answered]
         self._put(tables.index, index)
         self._put(tables.shown, shown)
-        self._put(tables.answers, answers)
         transaction.put(_PROGRESS, msgspec.msgpack.encode(changes.progress), db=tables.meta)
         self._shown.clear()
         self._orphans.clear()
 
     def _forget(self, forgotten: Mapping[str, int]) -> None:
-        """Remove impressions and their answers."""
+        """Remove impressions; most often they lie side by side."""
         if not forgotten:
             return
         delete = self._transaction.delete
         for name in sorted([name.encode() for name in forgotten]):
-            delete(name, db=self._tables.index)
-        keys = sorted([_TIME.pack(close_ms) + name.encode() for name, close_ms in forgotten.items()])
-        for table in (self._tables.shown, self._tables.answers):
-            for key in keys:
-                delete(key, db=table)
+            delete(name, b"", self._tables.index)
+        keys = [_TIME.pack(close_ms) + name.encode() for name, close_ms in forgotten.items()]
+        with self._transaction.cursor(self._tables.shown) as cursor:
+            for key in sorted(keys):
+                if cursor.key() == key or cursor.set_key(key):
+                    cursor.delete()
 
     def _save_waiting(self, changes: Changes) -> None:
         waiting, delete = self._tables.waiting, self._transaction.delete
@@ -187,24 +198,13 @@ class LmdbJoinState:
         """What is filed under begin_ms <= time < end_ms, in order."""
         if end_ms <= max(begin_ms, 0):
             return []
-        end = _TIME.pack(end_ms)
+        end = (
+            _TIME.pack(end_ms),
+        )  # as a tuple it is above every item with a smaller key, and below the others
         with self._transaction.cursor(table) as cursor:
             if not cursor.set_range(_TIME.pack(max(begin_ms, 0))):
                 return []
-            return list(takewhile(lambda item: item[0] < end, cursor.iternext()))
-
-    def _keys(self, table: _LMDB, begin_ms: int, end_ms: int) -> list[bytes]:
-        if end_ms <= max(begin_ms, 0):
-            return []
-        end = _TIME.pack(end_ms)
-        with self._transaction.cursor(table) as cursor:
-            if not cursor.set_range(_TIME.pack(max(begin_ms, 0))):
-                return []
-            return list(takewhile(end.__gt__, cursor.iternext(keys=True, values=False)))
-
-    def _remember(self, key: bytes, value: bytes, answer: bytes | None) -> Shown:
-        shown = self._shown[key] = _shown(key, value, answer)
-        return shown
+            return list(takewhile(end.__gt__, cursor.iternext()))
 
     def _orphan(self, key: bytes, value: bytes) -> Orphan:
         position: int = _TIME.unpack_from(key, len(key) - 8)[0]
@@ -215,22 +215,24 @@ class LmdbJoinState:
         return self._orphans[position]
 
 
-def _key(shown: Shown) -> bytes:
-    return _TIME.pack(shown.close_ms) + shown.id.encode()
-
-
 def _shown_value(shown: Shown) -> bytes:
-    head = _SHOWN.pack(shown.time_ms, shown.weight, len(shown.partitions))
-    return head + _partition_bytes(shown.partitions) + shown.record
+    answer = b"" if shown.answer is None else _packed(shown.answer)
+    head = _SHOWN.pack(shown.time_ms, shown.weight, len(shown.partitions), len(answer))
+    return head + _partition_bytes(shown.partitions) + answer + shown.record
 
 
-def _shown(key: bytes, value: bytes, answer: bytes | None) -> Shown:
-    time_ms, weight, count = _SHOWN.unpack_from(value)
+def _shown(key: bytes, value: bytes) -> Shown:
+    time_ms, weight, count, size = _SHOWN.unpack_from(value)
     begin = _SHOWN.size + 2 * count
-    partitions = _partitions(value[_SHOWN.size : begin])
-    close_ms = int.from_bytes(key[:8])
-    known = None if answer is None else _unpacked(answer)[0]
-    return Shown(close_ms, key[8:].decode(), time_ms, weight, partitions, value[begin:], known)
+    return Shown(
+        int.from_bytes(key[:8]),
+        key[8:].decode(),
+        time_ms,
+        weight,
+        _partitions(value[_SHOWN.size : begin]),
+        value[begin + size :],
+        _unpacked(value[begin : begin + size])[0] if size else None,
+    )
 
 
 @cache

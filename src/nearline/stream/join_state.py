@@ -92,7 +92,7 @@ class Progress(Struct, frozen=True):
 class Changes:
     """What some events changed.
 
-    shown: new impressions. answered: impressions with another answer, new ones too.
+    shown: new impressions. answered: impressions known before that have another answer.
     forgotten: impressions to remove, id to close.
     late, applied: feedback that waits for its time, and feedback that no longer does.
     orphans, settled: feedback that waits for its impression, and feedback that no longer does.
@@ -121,10 +121,11 @@ class JoinState(Protocol):
     def progress(self) -> Progress:
         """How far the join is."""
 
-    def due(self, begin_ms: int, end_ms: int, kept_ms: int) -> list[Due]:
+    def due(self, begin_ms: int, end_ms: int, kept_ms: int, *, answered: bool) -> list[Due]:
         """Return what falls due at begin_ms <= time < end_ms, in order.
 
-        An impression is forgotten `kept_ms` after its close.
+        An impression is forgotten `kept_ms` after its close. `answered`: whether impressions that have an answer
+        are asked for as they close; if not, they may be left out.
         """
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Held]:
@@ -167,10 +168,14 @@ class MemoryJoinState:
         """How far the join is."""
         return self._progress
 
-    def due(self, begin_ms: int, end_ms: int, kept_ms: int) -> list[Due]:
+    def due(self, begin_ms: int, end_ms: int, kept_ms: int, *, answered: bool) -> list[Due]:
         """Return what falls due, in order."""
         close, forget = Turn.CLOSE, Turn.FORGET
-        due: list[Due] = [(at, close, name, None, shown) for at, name, shown in self._filed(begin_ms, end_ms)]
+        due: list[Due] = [
+            (at, close, name, None, shown)
+            for at, name, shown in self._filed(begin_ms, end_ms)
+            if answered or shown.answer is None
+        ]
         in_order = len(due)
         due += [
             (at + kept_ms, forget, name, None, shown.answer is not None)

@@ -3,7 +3,7 @@
 A row is one example as its partitions keep it: a header of 25 bytes, little endian, and the impression's record as it
 came::
 
-    0   kind        1 byte: 0 learn, 1 take back, 2 tick
+    0   kind        1 byte: 0 learn, 1 take back, 2 tick; plus 128 if a lower partition has the row too
     1   label       float64
     9   weight      float64
     17  time_ms     int64
@@ -25,6 +25,7 @@ from nearline.errors import DataError
 from nearline.events.dead_letters import DeadLetter
 
 _HEADER = struct.Struct("<Bddq")
+_COPY = 128
 _FIELDS = np.dtype([("kind", "u1"), ("label", "<f8"), ("weight", "<f8"), ("time_ms", "<i8")])
 
 
@@ -117,10 +118,15 @@ class Rows:
     records: list[bytes]
 
 
-def encode_row(example: JoinedExample) -> bytes:
+def encode_row(example: JoinedExample, *, is_copy: bool = False) -> bytes:
     """Return the bytes of a row, as drawn at the top of this module."""
-    header = _HEADER.pack(example.kind, example.label, example.weight, example.time_ms)
-    return header + example.impression
+    kind = example.kind | _COPY if is_copy else example.kind
+    return _HEADER.pack(kind, example.label, example.weight, example.time_ms) + example.impression
+
+
+def is_copy(row: bytes) -> bool:
+    """Whether a lower partition has the row too, so that what is to be said once is said there."""
+    return row[0] >= _COPY
 
 
 def row_time_ms(row: bytes) -> int:
@@ -133,7 +139,9 @@ def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes
     rows: dict[int, list[bytes]] = {}
     for example in examples:
         row = encode_row(example)
-        for partition in example.partitions:
+        for number, partition in enumerate(example.partitions):
+            if number == 1:
+                row = encode_row(example, is_copy=True)
             if partition in rows:
                 rows[partition].append(row)
             else:
@@ -150,12 +158,16 @@ def decode_rows(rows: Sequence[bytes]) -> Rows:
         A row is shorter than its header, or of an unknown kind; the message says which.
     """
     size = _HEADER.size
-    for number, row in enumerate(rows):
-        if len(row) < size or row[0] > Kind.TICK:
-            raise DataError(f"row {number}: expected a labelled example, got {len(row)} bytes {row[:8]!r}")
-    fields = np.frombuffer(b"".join([row[:size] for row in rows]), dtype=_FIELDS)
+    short = next((at for at, row in enumerate(rows) if len(row) < size), len(rows))
+    fields = np.frombuffer(b"".join([row[:size] for row in rows[:short]]), dtype=_FIELDS)
+    kind: NDArray[np.uint8] = np.bitwise_and(fields["kind"], np.uint8(_COPY - 1))
+    unknown = np.flatnonzero(kind > Kind.TICK)
+    first = int(unknown[0]) if len(unknown) else short
+    if first < len(rows):
+        row = rows[first]
+        raise DataError(f"row {first}: expected a labelled example, got {len(row)} bytes {row[:8]!r}")
     return Rows(
-        kind=np.ascontiguousarray(fields["kind"]),
+        kind=kind,
         label=np.ascontiguousarray(fields["label"], dtype=np.float64),
         weight=np.ascontiguousarray(fields["weight"], dtype=np.float64),
         time_ms=np.ascontiguousarray(fields["time_ms"], dtype=np.int64),

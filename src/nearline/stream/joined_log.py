@@ -8,9 +8,10 @@ from pathlib import Path
 from struct import Struct
 from typing import final
 
+from nearline.arrays import Ints
 from nearline.environment import Environment, Transaction
 from nearline.errors import LogError
-from nearline.events.blocks import append_in, head_in, read_in, trim_in
+from nearline.events.blocks import append_in, appended_in, head_in, read_in, trim_in
 from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
 from nearline.events.log import Batch
 from nearline.events.wire import decode_heads
@@ -21,18 +22,37 @@ from nearline.stream.joined import Joined, rows_by_partition
 
 _ROWS, _DEAD = "rows", "dead"
 _POSITION = Struct(">Q")
+_FORMAT_KEY, _FORMAT = b"format", b"2"
 
 
 @final
 class JoinedLog:
     """Labelled examples by partition, and the join that makes them; one process joins, any number read.
 
-    `folder` is made if it is not there.
+    `folder` is made if it is not there. Raises a `LogError` if it was made by another version and cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self._environment = Environment(folder, [_ROWS, _DEAD, *JOIN_TABLES], refusal=LogError)
-        self._tables = JoinTables(*(self._environment[name] for name in JOIN_TABLES))
+        self._tables = JoinTables.of(self._environment)
+        try:
+            self._agree_on_format(folder)
+        except BaseException:
+            self._environment.close()
+            raise
+
+    def _agree_on_format(self, folder: Path) -> None:
+        meta = self._tables.meta
+        with self._environment.read() as txn:
+            found = txn.get(_FORMAT_KEY, db=meta)
+            is_new = found is None and txn.get(b"progress", db=meta) is None
+        if is_new:
+            self._environment.write(lambda txn: txn.put(_FORMAT_KEY, _FORMAT, db=meta))
+        elif found != _FORMAT:
+            raise LogError(
+                f"{folder}: expected a joined log of format {int(_FORMAT)}, got {int(found or 1)}: it was made by "
+                "another version of nearline; join the log anew into an empty folder"
+            )
 
     def progress(self) -> Progress:
         """How far the join is, and where every event went."""
@@ -62,6 +82,16 @@ class JoinedLog:
         with self._environment.read() as txn:
             end = head_in(txn, self._environment[_ROWS], partition).end
             return read_in(txn, self._environment[_ROWS], partition, min(after, end), limit)
+
+    def read_appended(self, after: int, limit: int, partition: int) -> tuple[Batch, Ints]:
+        """What `read` returns, and when each row was appended, int64, in milliseconds since 1970 (UTC)."""
+        with self._environment.read() as txn:
+            rows = self._environment[_ROWS]
+            after = min(after, head_in(txn, rows, partition).end)
+            return (
+                read_in(txn, rows, partition, after, limit),
+                appended_in(txn, rows, partition, after, limit),
+            )
 
     def begin(self, partition: int) -> int:
         """The position of the oldest row there is; one beyond the end where there is none."""
@@ -96,6 +126,16 @@ class JoinedLog:
             while found and len(letters) < limit:
                 letters.append(decode_dead_letter(cursor.value()))
                 found = cursor.next()
+        return letters
+
+    def newest_dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Up to `limit` dead letters of the join, the newest first."""
+        letters: list[DeadLetter] = []
+        with self._environment.read() as txn, txn.cursor(self._environment[_DEAD]) as cursor:
+            found = cursor.last()
+            while found and len(letters) < limit:
+                letters.append(decode_dead_letter(cursor.value()))
+                found = cursor.prev()
         return letters
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from nearline.stream.update import NEVER, Known
 
 WHOLE_COLUMNS = 64
 """Up to so many columns every entity's block holds all of them, and gathering is one look-up."""
+_FEW = 64
 
 
 @final
@@ -25,6 +26,7 @@ class KnownTable:
         self._columns, self._full = columns, full
         self._as_of_ms = np.full(0, NEVER, dtype=np.int64)
         self._whole = columns <= WHOLE_COLUMNS if whole is None else whole
+        self._columns_of_few = np.tile(np.arange(columns, dtype=np.int32), _FEW if self._whole else 0)
         size = columns * (columns + 1) // 2 if full else columns
         self._shift, self._precision = np.zeros((0, columns)), np.zeros((0, size))
         self._column = np.arange(columns, dtype=np.int32)
@@ -45,7 +47,8 @@ class KnownTable:
         if not self._whole:
             return Known(self._take_ragged(entity), as_of_ms)
         start = whole_layout(len(entity), self._columns)
-        column = self._column if len(entity) == 1 else np.tile(self._column, len(entity))
+        few = len(entity) <= _FEW
+        column = self._columns_of_few[: start[-1]] if few else np.tile(self._column, len(entity))
         shift, precision = self._shift[entity].ravel(), self._precision[entity].ravel()
         packed_start = whole_layout(len(entity), self._precision.shape[1]) if self._full else None
         return Known(Blocks(start, shift, precision, column, packed_start, self._full), as_of_ms)

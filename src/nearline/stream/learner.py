@@ -20,8 +20,9 @@ from nearline.posterior.forgetting import Forgetting
 from nearline.store.seam import Writing
 from nearline.stream.chunks import ChunkReader
 from nearline.stream.effect_learner import Arrived, EffectLearner, LearnCounts
-from nearline.stream.joined import decode_rows
-from nearline.stream.minibatch import MiniBatchSettings, Resume
+from nearline.stream.joined import decode_rows, is_copy
+from nearline.stream.minibatch import Resume
+from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.update import Rule
 
 PROGRESS_KEY = b"progress"
@@ -108,7 +109,6 @@ class Learner:
                     model.noise_variance,
                     settings.forgetting.get(effect.name, Forgetting()),
                 ),
-                self._reader,
                 settings.minibatch,
                 Resume(*progress.waiting.get(effect.name, (progress.position, -1))),
                 partition,
@@ -133,12 +133,12 @@ class Learner:
         before = progress_of(txn.get_state(PROGRESS_KEY))
         joined = decode_rows(rows)
         position = np.arange(first, first + len(rows))
-        arrived = Arrived(position, joined.time_ms, rows, before.position)
         chunk, dead = self._reader.read(position, joined)
-        _put_letters(txn, dead, "")
+        arrived = Arrived(position, joined.time_ms, chunk, before.position)
+        _put_letters(txn, [letter for letter in dead if not is_copy(rows[letter.position - first])], "")
         counts = before.counts
         for effect in self._effects:
-            more, letters = effect.step(txn, arrived, chunk)
+            more, letters = effect.step(txn, arrived)
             counts = counts.plus(more)
             _put_letters(txn, letters, effect.name)
         self.taken_to = first + len(rows) - 1

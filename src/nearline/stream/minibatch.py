@@ -8,55 +8,16 @@ All waiting rows are known from two numbers, `MiniBatches.resume`, and from the 
 learned, because an entity learns its rows in order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 
-from nearline.arrays import Bools, Floats, Ints
-from nearline.errors import ConfigError, DataError
-
-Gain: TypeAlias = Callable[[Ints], Floats]
-"""Positions of rows to what each would teach by the belief its entity has now; see `expected_gain`."""
-
-_NOT_DUE = np.iinfo(np.int64).max
-_UNITS = 2.0**32
-"""Gains are added as whole multiples of 2**-32, so that sums do not depend on how rows are cut."""
-_MOST_GAIN = 2.0**20
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class MiniBatchSettings:
-    """When the rows of an entity are due; the first rule that holds decides.
-
-    Attributes
-    ----------
-    rows : so many wait.
-    age_ms : the first of them has waited so long, in event time; None: no matter how long.
-    information : they would teach so much, as the sum of `expected_gain`: a new entity learns from every row, one
-        well known waits; None: no matter how much.
-    max_waiting : when so many rows wait in all, those that have waited longest are due, down to half of it.
-
-    Raises
-    ------
-    ConfigError
-        A value outside its range.
-    """
-
-    rows: int = 8
-    age_ms: int | None = None
-    information: float | None = None
-    max_waiting: int = 100_000
-
-    def __post_init__(self) -> None:
-        for name, least in (("rows", 1), ("age_ms", 1), ("max_waiting", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"minibatch.{name}: expected {least} or more, got {value}")
-        if self.information is not None and not 0.0 < self.information < np.inf:
-            raise ConfigError(f"minibatch.information: expected a number above 0, got {self.information}")
+from nearline.arrays import Bools, Ints
+from nearline.errors import DataError
+from nearline.stream.minibatch_borders import NO_ROWS, Borders, Gain, WaitingRows
+from nearline.stream.minibatch_settings import MiniBatchSettings
 
 
 @final
@@ -97,53 +58,6 @@ class Resume:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """Rows in order of arrival.
-
-    code: int64[n], of the entity. position, clock_ms: int64[n]; the clock as the row came.
-    counts: bool[n], False for a row that must not be the last of its mini-batch.
-    gain: int64[n] in units of 2**-32, -1 where not known.
-    """
-
-    code: Ints
-    position: Ints
-    clock_ms: Ints
-    counts: Bools
-    gain: Ints
-
-    def __len__(self) -> int:
-        return len(self.code)
-
-    def take(self, rows: Ints | Bools) -> "_Rows":
-        return _Rows(
-            self.code[rows], self.position[rows], self.clock_ms[rows], self.counts[rows], self.gain[rows]
-        )
-
-    def then(self, later: "_Rows") -> "_Rows":
-        return _Rows(
-            np.concatenate([self.code, later.code]),
-            np.concatenate([self.position, later.position]),
-            np.concatenate([self.clock_ms, later.clock_ms]),
-            np.concatenate([self.counts, later.counts]),
-            np.concatenate([self.gain, later.gain]),
-        )
-
-
-_NONE = np.zeros(0, np.int64)
-_NO_ROWS = _Rows(_NONE, _NONE, _NONE, np.zeros(0, np.bool_), _NONE)
-
-
-def expected_gain(variance: Floats, curvature: Floats, weight: Floats) -> Floats:
-    """Return what a row would teach, in nats: 1/2 log(1 + weight curvature x' P^-1 x).
-
-    It is the entropy that the entity's belief loses by the row: log det of its precision, halved, after minus before
-    (matrix determinant lemma). `variance` float64[n] is x' P^-1 x of the row under its entity's belief.
-    """
-    return np.asarray(0.5 * np.log1p(np.maximum(weight, 0.0) * curvature * variance), dtype=np.float64)
-
-
-@final
 class MiniBatches:
     """Waiting rows of the entities of one effect in one partition.
 
@@ -158,7 +72,7 @@ class MiniBatches:
         self.settings = settings
         self._resume = resume or Resume(0, -1)
         self._last, self._clock_ms = self._resume.position, self._resume.clock_ms
-        self._waiting = _NO_ROWS
+        self._waiting = NO_ROWS
         self._codes: dict[str, int] = {}
         self._names: list[str] = []
 
@@ -214,7 +128,7 @@ class MiniBatches:
         clock_ms = np.maximum(np.maximum.accumulate(time_ms), self._clock_ms)
         code = self._code(entities)
         counts = np.ones(len(code), np.bool_) if unfinished is None else ~unfinished
-        rows = _Rows(code, position, clock_ms, counts, np.full(len(code), -1, np.int64))
+        rows = WaitingRows(code, position, clock_ms, counts, np.full(len(code), -1, np.int64))
         begin = 0
         while begin < len(rows):
             end = begin + max(1, self.settings.max_waiting - len(self._waiting))
@@ -248,11 +162,11 @@ class MiniBatches:
         self._names = [self._names[old] for old in kept]
         self._codes = {name: number for number, name in enumerate(self._names)}
         waiting = self._waiting
-        self._waiting = _Rows(
+        self._waiting = WaitingRows(
             code.astype(np.int64), waiting.position, waiting.clock_ms, waiting.counts, waiting.gain
         )
 
-    def _advance(self, new: _Rows, gain: Gain | None) -> Iterator[DueRows]:
+    def _advance(self, new: WaitingRows, gain: Gain | None) -> Iterator[DueRows]:
         """Take new rows, so few that the bound on waiting rows is reached by the last of them at most."""
         self._last, self._clock_ms = int(new.position[-1]), int(new.clock_ms[-1])
         of_entity = new.code >= 0
@@ -262,7 +176,7 @@ class MiniBatches:
         if not len(rows):
             return
         order = np.argsort(rows.code, kind="stable")
-        borders = _Borders(self.settings, rows.take(order), arrival[order], new.clock_ms, gain)
+        borders = Borders(self.settings, rows.take(order), arrival[order], new.clock_ms, gain)
         while True:
             due = borders.next_due()
             if due is None:
@@ -272,7 +186,7 @@ class MiniBatches:
         left[order] = borders.left()
         known = rows.gain.copy()
         known[order] = borders.gain
-        self._waiting = _Rows(rows.code, rows.position, rows.clock_ms, rows.counts, known).take(left)
+        self._waiting = WaitingRows(rows.code, rows.position, rows.clock_ms, rows.counts, known).take(left)
         if len(self._waiting) >= self.settings.max_waiting and new.counts[-1]:
             yield self._longest_waiting()
 
@@ -294,90 +208,8 @@ class MiniBatches:
         start = np.concatenate([[0], np.flatnonzero(np.diff(due.code)) + 1, [len(due)]]).astype(np.int64)
         return self._due(due, start[:-1], start[1:])
 
-    def _due(self, rows: _Rows, begin: Ints, end: Ints) -> DueRows:
+    def _due(self, rows: WaitingRows, begin: Ints, end: Ints) -> DueRows:
         size = end - begin
         start = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
         at = np.repeat(begin - start[:-1], size) + np.arange(start[-1])
         return DueRows(Numbered(rows.code[begin], self._names), start, rows.position[at])
-
-
-@final
-class _Borders:
-    """Finds the end of the next mini-batch of every entity, again and again.
-
-    Rows are sorted by entity and in order within; `arrival` int64[n] is each row's place among the rows that moved the
-    clock, -1 if it waited before, and `clock_ms` the clock at each such place.
-    """
-
-    def __init__(
-        self, settings: MiniBatchSettings, rows: _Rows, arrival: Ints, clock_ms: Ints, gain: Gain | None
-    ) -> None:
-        self.rows, self.gain = rows, rows.gain.copy()
-        self._settings, self._ask = settings, gain
-        self._clock_ms = clock_ms
-        edge = np.flatnonzero(np.diff(rows.code)) + 1
-        self._begin = np.concatenate([[0], edge]).astype(np.int64)
-        self._end = np.concatenate([edge, [len(rows)]]).astype(np.int64)
-        self._counted = np.cumsum(rows.counts)
-        self._places = len(clock_ms) + 1
-        group = np.repeat(np.arange(len(self._begin)), self._end - self._begin)
-        self._place = group * self._places + arrival + 1
-        self._active = np.arange(len(self._begin))
-
-    def next_due(self) -> tuple[Ints, Ints] | None:
-        """Return where the next mini-batches begin and end; None when no entity has one."""
-        active = self._active
-        begin = self._begin[active]
-        before: Ints = self._counted[begin] - self.rows.counts[begin]
-        full: Ints = np.searchsorted(self._counted, before + self._settings.rows) + 1
-        end: Ints = np.where(full <= self._end[active], full, _NOT_DUE)
-        if self._settings.age_ms is not None:
-            end = np.minimum(end, self._end_by_age(active, begin, self._settings.age_ms))
-        if self._settings.information is not None:
-            end = np.minimum(end, self._end_by_information(active, begin, end))
-        is_due = end != _NOT_DUE
-        active, begin, end = active[is_due], begin[is_due], end[is_due].astype(np.int64)
-        self._begin[active] = end
-        self._active = active[end < self._end[active]]
-        if self._settings.information is not None:
-            self._void_gains(self._active)
-        return (begin, end) if len(active) else None
-
-    def _void_gains(self, active: Ints) -> None:
-        """An entity that learns has another belief: what was known of its later rows no longer holds."""
-        begin = self._begin[active]
-        size = self._end[active] - begin
-        self.gain[np.repeat(begin - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))] = -1
-
-    def left(self) -> Bools:
-        """Which rows are in no mini-batch so far, bool[n]."""
-        group = self._place // self._places
-        return np.asarray(np.arange(len(self.rows)) >= self._begin[group], dtype=np.bool_)
-
-    def _end_by_age(self, active: Ints, begin: Ints, age_ms: int) -> Ints:
-        """The rows that came before the first place from which on the first row is too old."""
-        place = np.searchsorted(self._clock_ms, self.rows.clock_ms[begin] + age_ms)
-        end = np.searchsorted(self._place, active * self._places + place + 1)
-        return np.where(place < len(self._clock_ms), end, _NOT_DUE)
-
-    def _end_by_information(self, active: Ints, begin: Ints, latest: Ints) -> Ints:
-        """The row with which the sum of the gains reaches the bound."""
-        assert self._settings.information is not None  # noqa: S101
-        size = np.minimum(latest, self._end[active]) - begin
-        before = np.cumsum(size) - size
-        at = np.repeat(begin - before, size) + np.arange(int(size.sum()))
-        self._learn_gains(at)
-        total = np.cumsum(self.gain[at])
-        offset = np.where(before > 0, total[before - 1], 0)
-        bound = max(1, round(self._settings.information * _UNITS))
-        reached = np.searchsorted(total, offset + bound)
-        return np.where(reached < before + size, begin + reached - before + 1, _NOT_DUE)
-
-    def _learn_gains(self, at: Ints) -> None:
-        """Ask for the gains that are not known by the present beliefs."""
-        unknown = at[self.gain[at] < 0]
-        if len(unknown):
-            assert self._ask is not None  # noqa: S101
-            gain = np.nan_to_num(self._ask(self.rows.position[unknown]), nan=0.0, posinf=_MOST_GAIN)
-            units = np.rint(np.clip(gain, 0.0, _MOST_GAIN) * _UNITS).astype(np.int64)
-            self.gain[unknown] = np.where(self.rows.counts[unknown], units, 0)

@@ -8,6 +8,21 @@ from typing import final
 from nearline.errors import ConfigError
 
 
+def process_with(folder: Path, name: str) -> int | None:
+    """The process that has, or was the last to have, a role; None if nobody had it or that process is gone.
+
+    The lock is left alone: looking at a role never keeps anybody from taking it.
+    """
+    try:
+        process = int((folder / name).read_text())
+        os.kill(process, 0)
+    except PermissionError:  # it is there, and somebody else's
+        return process
+    except (OSError, ValueError):
+        return None
+    return process
+
+
 @final
 class Role:
     """A job that one process at a time has, such as joining, or learning a partition.

@@ -10,9 +10,8 @@ This is the one module of the stream that does I/O, by way of the log, the joine
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event as Signal
 from time import perf_counter
-from typing import final
+from typing import Protocol, final
 
 import msgspec
 
@@ -23,7 +22,8 @@ from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
 from nearline.store.seam import ModelStore
 from nearline.stream.effect_learner import LearnCounts
-from nearline.stream.join import Join, route_by_entity
+from nearline.stream.join import Join
+from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import Progress as JoinProgress
 from nearline.stream.joined import JoinCounts, row_time_ms
@@ -56,6 +56,18 @@ class WorkerSettings:
         for name, value in (("at_once", self.at_once), ("poll_ms", self.poll_ms)):
             if value < 1:
                 raise ConfigError(f"worker.{name}: expected 1 or more, got {value}")
+
+
+class Wish(Protocol):
+    """A wish to stop: a `threading.Event`, or what signals set."""
+
+    def is_set(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def wait(self, timeout: float, /) -> bool:
+        """Wait for it so long; whether it is there."""
+        ...
 
 
 @final
@@ -126,7 +138,9 @@ class Worker:
                 partition
             ) in self._partitions:  # one by one: what was taken is given back if another is refused
                 self._roles.append(Role(folder / "roles", f"learn-{partition}"))
-            self._join = self._take_join(folder) if index == 0 else None
+            if index == 0:
+                self._roles.append(Role(folder / "roles", "join"))
+            self._join = self._join_of(self._generation) if index == 0 else None
             self._joined = JoinedLog(folder / "joined")
         except BaseException:
             self.close()
@@ -137,11 +151,11 @@ class Worker:
         self._last_event_ms = self._clock.now_ms()
         self._turns, self._turn_seconds, self._learned_ms = 0, 0.0, -1
 
-    def _take_join(self, folder: Path) -> Join:
-        self._roles.append(Role(folder / "roles", "join"))
-        kinds = {effect.name: effect.kind for effect in self._store.model(self._generation).random}
-        route = route_by_entity(kinds, self._store.partitions)
-        return Join(self._settings.join, route, self._store.partitions)
+    def _join_of(self, generation: int) -> Join:
+        """A join that sends impressions to who learns them in a generation; what it remembers lies in the folder."""
+        kinds = {effect.name: effect.kind for effect in self._store.model(generation).random}
+        partitions = self._store.partitions
+        return Join(self._settings.join, route_by_entity(kinds, partitions), partitions)
 
     def turn(self) -> bool:
         """Take what there is, up to the bounds, and commit it; whether there was anything."""
@@ -149,6 +163,8 @@ class Worker:
         if (live := self._store.live()) is not None and live != self._generation:
             self._generation = live
             self._learners.clear()
+            if self._join is not None:
+                self._join = self._join_of(live)
         was_busy = self._join_some() if self._join is not None else False
         for partition in self._partitions:
             was_busy |= self._learn_some(partition)
@@ -157,9 +173,7 @@ class Worker:
             self._turn_seconds += perf_counter() - begin
         return was_busy
 
-    def run(
-        self, stop: Signal, watch: Callable[[Standing], None] | None = None, *, once: bool = False
-    ) -> None:
+    def run(self, stop: Wish, watch: Callable[[Standing], None] | None = None, *, once: bool = False) -> None:
         """Take turns until `stop` is set, or once there is nothing left; the turn under way is finished first."""
         while not stop.is_set():
             was_busy = self.turn()

@@ -1,0 +1,224 @@
+"""Serving: one server process on one core, under an open load from another process; and the cache of feature functions.
+
+A request has 100 candidates of 50 features; the store has 100,000 entities; what is shown (10 each) is in the log
+before it is answered. The requests come at a fixed rate whether or not the server keeps up (`benchmarks.load`).
+"""
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.load import write_requests
+from benchmarks.measurement import Bar, Measurement
+from benchmarks.serving import CONTEXT, FEATURES, deploy
+from nearline.events import MemoryLog
+from nearline.serve import Candidate, FeatureFunction, Scorer, ScoreRequest, ScorerSettings
+from nearline.wiring import open_store
+
+CANDIDATES = 100
+TASKSET = shutil.which("taskset") or "taskset"
+NEARLINE = [sys.executable, "-c", "from nearline.cli.start import main; main()"]
+SETTINGS = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+
+
+def run(quick: bool = False) -> list[Measurement]:
+    """All figures of this module."""
+    users, items = (9_000, 1_000) if quick else (90_000, 10_000)
+    seconds = 3.0 if quick else 10.0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        deploy(folder, users=users, items=items)
+        server, port = _started(folder)
+        try:
+            found = _served(folder, port, server.pid, users, items, seconds)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+        return [*found, *_cached(folder)]
+
+
+def _started(folder: Path) -> tuple["subprocess.Popen[str]", int]:
+    """The server on the first core, and its port."""
+    server = subprocess.Popen(  # noqa: S603
+        [TASKSET, "-c", "0", *NEARLINE, "serve", "shop.toml", "--port", "0"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=SETTINGS,
+    )
+    assert server.stderr is not None
+    for line in server.stderr:
+        if "http://" in line:
+            return server, int(line.strip().rpartition(":")[2])
+    raise RuntimeError("the server did not start")
+
+
+def _served(folder: Path, port: int, pid: int, users: int, items: int, seconds: float) -> list[Measurement]:
+    rng = np.random.default_rng(2)
+    found = []
+    for name, rate, least, make in (
+        ("named features", 300, None, _named),
+        ("by id", 1_500, 3_000, _by_id),
+        ("one binary tensor", 1_500, 3_000, _tensor),
+    ):
+        file = folder / "requests"
+        write_requests(file, [make(rng, users, items) for _ in range(100 if make is _named else 1_000)])
+        _load(port, file, seconds=1.0)  # what is asked for often is in memory
+        most = _load(port, file, seconds=seconds)
+        bar = None if least is None else Bar(least)
+        found.append(Measurement(f"{name}: at saturation", most["per_second"], "requests/s", bar))
+        before, at_rate = _cpu_seconds(pid), _load(port, file, seconds=seconds, rate=rate)
+        cpu_us = (_cpu_seconds(pid) - before) / at_rate["answered"] * 1e6
+        what = f"{name}, {rate} requests/s"
+        found += [
+            Measurement(f"{what}: p50", at_rate["p50"], "ms"),
+            Measurement(f"{what}: p99", at_rate["p99"], "ms", Bar(20.0, "at most")),
+            Measurement(f"{what}: processor time a request", cpu_us, "us"),
+        ]
+    return found
+
+
+def _load(port: int, file: Path, *, seconds: float, rate: float | None = None) -> dict[str, Any]:
+    """What a load from another process, on the last core, found; every request must have been answered."""
+    core = str((os.cpu_count() or 1) - 1)
+    command = [
+        TASKSET,
+        "-c",
+        core,
+        sys.executable,
+        "-m",
+        "benchmarks.load",
+        "127.0.0.1",
+        str(port),
+        str(file),
+    ]
+    command += ["--seconds", str(seconds), *(() if rate is None else ("--rate", str(rate)))]
+    said = subprocess.run(  # noqa: S603
+        command, check=True, capture_output=True, text=True, env=SETTINGS
+    ).stdout
+    found: dict[str, Any] = json.loads(said)
+    assert set(found["statuses"]) == {"200"}, found
+    assert found["lost"] == 0, found
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _by_id(rng: np.random.Generator, users: int, items: int) -> bytes:
+    chosen = rng.choice(items, CANDIDATES, replace=False)
+    return _http(
+        "/v1/rank", json.dumps(_shared(rng, users) | {"candidates": [f"i{i}" for i in chosen]}).encode()
+    )
+
+
+def _named(rng: np.random.Generator, users: int, items: int) -> bytes:
+    chosen, values = (
+        rng.choice(items, CANDIDATES, replace=False),
+        rng.normal(size=(CANDIDATES, FEATURES)).round(4),
+    )
+    names = [f"f{i}" for i in range(FEATURES)]
+    candidates = [
+        {"id": f"i{i}", "features": {"of_item": dict(zip(names, row.tolist(), strict=True))}}
+        for i, row in zip(chosen, values, strict=True)
+    ]
+    return _http("/v1/rank", json.dumps(_shared(rng, users) | {"candidates": candidates}).encode())
+
+
+def _tensor(rng: np.random.Generator, users: int, items: int) -> bytes:
+    chosen, values = rng.choice(items, CANDIDATES, replace=False), rng.normal(size=(CANDIDATES, FEATURES))
+    shared = _shared(rng, users)
+    ids = b"".join(struct.pack("<I", len(one)) + one for one in (f"i{i}".encode() for i in chosen))
+    tensor = values.astype("<f4").tobytes()
+    context = list(shared["features"]["context"].values())
+    columns = ",".join(f"f{i}" for i in range(FEATURES))
+    head = json.dumps(
+        {
+            "inputs": [
+                _input("candidates", "BYTES", [CANDIDATES], {"binary_data_size": len(ids)}),
+                _input(
+                    "of_item",
+                    "FP32",
+                    [CANDIDATES, FEATURES],
+                    {"binary_data_size": len(tensor), "features": columns},
+                ),
+                _input("user", "BYTES", [1], {}) | {"data": [shared["entities"]["user"]]},
+                _input("context", "FP64", [1, CONTEXT], {"features": ",".join(shared["features"]["context"])})
+                | {"data": context},
+            ]
+        }
+    ).encode()
+    return _http(
+        "/v2/models/shop/infer", head + ids + tensor, f"inference-header-content-length: {len(head)}\r\n"
+    )
+
+
+def _input(name: str, datatype: str, shape: list[int], parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape, "parameters": parameters}
+
+
+def _shared(rng: np.random.Generator, users: int) -> dict[str, Any]:
+    context = {f"c{i}": float(value) for i, value in enumerate(rng.normal(size=CONTEXT).round(3))}
+    return {"entities": {"user": f"u{rng.zipf(1.2) % users}"}, "features": {"context": context}}
+
+
+def _http(path: str, body: bytes, headers: str = "") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
+    return head.encode() + body
+
+
+def _cached(folder: Path) -> list[Measurement]:
+    """A feature function of 5 ms, 10 of 1,000 candidates a request, as Zipf has it: with the cache and without.
+
+    With it, after 600 requests.
+    """
+    rng = np.random.default_rng(3)
+    asked = [[f"i{i % 1_000}" for i in rng.zipf(1.2, 10)] for _ in range(1_000)]
+
+    def compute(name: str, *_: object) -> dict[str, float]:
+        time.sleep(0.005)
+        return {"f0": float(len(name))}
+
+    store = open_store(folder / "stream" / "store")
+    seconds = {}
+    for kind, key in (("cached", None), ("computed", iter(range(1 << 30)))):
+        function = FeatureFunction("of_item", compute)
+        if key is not None:
+            function = FeatureFunction("of_item", compute, key=_new(key.__next__))
+        with Scorer(store, MemoryLog(), ScorerSettings(), functions=[function]) as scorer:
+            seconds[kind] = [_timed(scorer, names) for names in (asked if key is None else asked[:40])]
+    store.close()
+    after = statistics.median(seconds["cached"][600:])
+    before = statistics.median(seconds["computed"])
+    ours, peer = f"{after * 1e3:.2f} ms", f"{before * 1e3:.1f} ms"
+    name = "feature function of 5 ms, Zipf: p50 without the cache over that with it"
+    return [Measurement(name, before / after, "x", Bar(10.0), "computed every time", ours, peer)]
+
+
+def _new(count: Callable[[], int]) -> Callable[..., int]:
+    return lambda *_: count()
+
+
+def _timed(scorer: Scorer, names: list[str]) -> float:
+    begin = time.perf_counter()
+    scorer.score(ScoreRequest([Candidate(name) for name in names], {"user": "u1"}))
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    for one in run(quick="--quick" in sys.argv):
+        sys.stdout.write(f"{one}\n")

@@ -1,0 +1,1 @@
+"""A deployment, beside its workers -> pages on which people see it learn."""

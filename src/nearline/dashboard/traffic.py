@@ -1,0 +1,60 @@
+"""The last events -> how many came a second, and how soon feedback is in the row log."""
+
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+
+from nearline.arrays import Floats, Ints
+from nearline.dashboard.event_tail import Events
+from nearline.dashboard.row_tail import ServedRows
+
+MOST_POINTS: Final = 60
+_WIDTHS_S: Final = (1, 2, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 86_400, 604_800, 2_419_200)
+_WIDEST_S: Final = 31_536_000
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Traffic:
+    """Events a second by event time, in stretches of equal length.
+
+    width_s : of a stretch. seconds: int64[g], where each begins, since 1970 (UTC).
+    impressions, feedback: float64[g], per second.
+    """
+
+    width_s: int
+    seconds: Ints
+    impressions: Floats
+    feedback: Floats
+
+
+def traffic(events: Events) -> Traffic:
+    """The rates; the first stretch and the one under way are left out, as they are not whole."""
+    shown, given = events.shown_ms // 1000, events.given_ms // 1000
+    both = np.concatenate([shown, given])
+    if not len(both):
+        none = np.zeros(0)
+        return Traffic(1, np.zeros(0, np.int64), none, none)
+    first, last = int(both.min()), int(both.max())
+    width = next((one for one in _WIDTHS_S if (last - first) // one < MOST_POINTS), _WIDEST_S)
+    begin, stretches = first // width, last // width - first // width + 1
+    rates = [np.bincount(times // width - begin, minlength=stretches) / width for times in (shown, given)]
+    some = slice(1, stretches - 1)
+    seconds = (begin + np.arange(stretches, dtype=np.int64)) * width
+    return Traffic(width, seconds[some], rates[0][some], rates[1][some])
+
+
+def recent_rate(events: Events, now_ms: int, span_s: int = 60) -> float:
+    """Events a second whose time is in the last `span_s` seconds by the clock."""
+    times = np.concatenate([events.shown_ms, events.given_ms])
+    return float(np.count_nonzero((times > now_ms - span_s * 1000) & (times <= now_ms))) / span_s
+
+
+def feedback_delays(events: Events, rows: ServedRows) -> Floats:
+    """Seconds from each feedback to the writing of the row that was labelled by it, float64[n]."""
+    given = {one.impression: one.time_ms for one in events.feedback}
+    pairs = [
+        (joined, given.get(name)) for name, joined in zip(rows.ids, rows.joined_ms.tolist(), strict=True)
+    ]
+    return np.array([(joined - at) / 1000 for joined, at in pairs if at is not None], np.float64)
