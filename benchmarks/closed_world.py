@@ -45,8 +45,8 @@ THOMPSON: Final = PolicyChoice("thompson", draws=1)
 LEVELS: Final = (
     ArmSettings("level 0", level=0),
     ArmSettings("level 2", level=2),
-    ArmSettings("level 3"),
     ArmSettings("Thompson", THOMPSON),
+    ArmSettings("level 3"),
 )
 POLICIES: Final = (
     ArmSettings("greedy"),
@@ -162,7 +162,11 @@ def figure(scenario: Scenario, runs: Sequence[WorldRun]) -> str:
         identity=scenario.name,
     )
     svg = re.sub(r"var\(--(\w+)\)", lambda found: COLOURS[found[1]], svg)
-    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff" ', 1)
+    return svg.replace(
+        "<svg ",
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background:#fff" ',
+        1,
+    )
 
 
 def off_policy_table(found: Mapping[str, Sequence[Judged]]) -> str:

@@ -14,7 +14,7 @@ from nearline.cli.main import run
 
 pytest.importorskip("uvicorn", reason="the demo needs the extra serve")
 
-DEMO = [sys.executable, "-c", "from nearline.cli.main import main; main()", "demo", "--seconds", "6"]
+DEMO = [sys.executable, "-c", "from nearline.cli.start import main; main()", "demo", "--seconds", "6"]
 DEADLINE_S = 180.0
 ARMS = ["who knows the truth", "level 0, greedy", "level 2, greedy", "level 3, greedy", "level 3, Thompson"]
 

@@ -112,7 +112,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work_is_done(trained
         (2, ["score", model, rows, "--out", nowhere], "--out: expected a file in a folder that exists"),
         (2, ["score", model, rows, "--out", tmp_path / "s.txt"], "ends in .parquet or .csv"),
         (2, ["evaluate", model, rows, "--report", nowhere], "--report: expected a file in a folder"),
-        (1, ["demo", "--out", rows], "error: "),
+        (2, ["demo", "--out", rows], "--out: expected a folder"),
     ]
     for expected, arguments, message in cases:
         code, out, err = nearline(*arguments)

@@ -102,13 +102,13 @@ def test_the_regret_of_thompson_sampling_flattens(exploring):
 
 def test_draws_with_the_precision_for_the_covariance_fail_that_test(exploring, tmp_path, monkeypatch):
     monkeypatch.setattr(Candidates, "draws", inverted)
-    faulty = [run(replace(STANDING_STILL, visits=1200), 1, tmp_path, [ArmSettings("thompson", THOMPSON)])]
+    faulty = [run(replace(STANDING_STILL, visits=600), 1, tmp_path, [ArmSettings("thompson", THOMPSON)])]
     assert not flattens(faulty, "thompson")
     wrong = summaries(faulty)[0].regret[-1].value
     assert wrong > 3 * summaries(exploring)[0].regret[-1].value
 
 
-SHORT = replace(STANDING_STILL, visits=300, hours=3.0)
+SHORT = replace(STANDING_STILL, visits=240, hours=3.0)
 
 
 def test_arms_that_do_the_same_become_the_same_whoever_else_is_there(tmp_path):

@@ -1,12 +1,10 @@
 """The loop closed: a service, its workers, and simulated visitors who are shown what it ranks and click on it."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, final
+from typing import Any, Final
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -16,7 +14,8 @@ from rich.table import Table
 
 from nearline.cli.children import Children
 from nearline.cli.console import INTERRUPTED, Output, Stopwatch
-from nearline.cli.loop_arms import Client, HttpArm, LoopArm, begin_deployment, wait_until
+from nearline.cli.loop_arms import Client, HttpArm, LoopArm, begin_deployment
+from nearline.cli.stopping import Stop, stopping
 from nearline.clock import SystemClock
 from nearline.evaluate.bootstrap import Estimate
 from nearline.evaluate.world import Visit, World, WorldSettings
@@ -39,40 +38,12 @@ _LATEST: Final = 1.5
 _REFRESH_S: Final = 0.5
 
 
-@final
-class Stop:
-    """Whether a signal has asked to stop; a handler may interrupt its own thread anywhere, so it sets a name alone."""
-
-    def __init__(self) -> None:
-        self.name: str | None = None
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Handle a signal."""
-        self.name = signal.Signals(number).name
-
-    def asked(self) -> bool:
-        """Whether to stop."""
-        return self.name is not None
-
-
-@contextmanager
-def _stopping() -> Iterator[Stop]:
-    stop = Stop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def closed_loop(out: Path, output: Output, watch: Stopwatch, *, seed: int, seconds: float) -> None:
     """Let the deployments of `ARMS` serve the same visitors for so many seconds, and show how each does.
 
     A signal to stop is waited for from the first process on, so that none is left behind.
     """
-    with _stopping() as stop:
+    with stopping() as stop:
         run = _run(out, output, watch, seed, seconds, stop)
     if stop.name == "SIGINT":
         raise typer.Exit(INTERRUPTED)
@@ -113,7 +84,7 @@ def _run(
     configs = []
     with output.step("publish", watch):
         for arm in ARMS:
-            if stop.asked():
+            if stop.is_set():
                 return None
             configs.append(begin_deployment(arm, world, model, out, window_ms))
     with ExitStack() as stack:
@@ -123,12 +94,12 @@ def _run(
             learning = [(arm, path) for arm, path in zip(ARMS, configs, strict=True) if arm.level]
             for arm, path in learning:
                 children.start(f"worker-{arm.name}", "worker", str(path), "--metrics-port", "0", "--json")
-            address = children.said("serve", r"at (http://\S+)", stop.asked)
+            address = children.said("serve", r"at (http://\S+)", stop.is_set)
             metrics = {
-                arm.name: children.said(f"worker-{arm.name}", r"metrics: (http://\S+)", stop.asked)
+                arm.name: children.said(f"worker-{arm.name}", r"metrics: (http://\S+)", stop.is_set)
                 for arm, _ in learning
             }
-        if address is None or stop.asked():
+        if address is None or stop.is_set():
             return None
         stack.callback((client := Client(address)).close)
         arms: list[Arm] = [Oracle(world, name="who knows the truth")]
@@ -165,7 +136,8 @@ def _paced(
             show(so_far())
         if now - begun > _LATEST * seconds:
             return False
-        return wait_until(begun + (visit.time_ms - world.start_ms) / 1000, stop.asked)
+        due = begun + (visit.time_ms - world.start_ms) / 1000
+        return not stop.wait(max(0.0, due - now))
 
     return pace
 

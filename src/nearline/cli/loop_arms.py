@@ -1,9 +1,7 @@
 """Deployments of `nearline` for a simulated world: their configurations, and each of them as an arm over HTTP."""
 
 import re
-import time
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -215,12 +213,3 @@ def freshness_ms(metrics: str | None) -> int | None:
     except OSError:
         return None
     return None if found is None else round(1000 * float(found[1]))
-
-
-def wait_until(due_s: float, stopped: Callable[[], bool]) -> bool:
-    """Wait for a time of `time.monotonic`; whether it came before a stop."""
-    while not stopped():
-        if (left := due_s - time.monotonic()) <= 0:
-            return True
-        time.sleep(min(left, 0.05))
-    return False

@@ -217,11 +217,12 @@ class Oracle:
 
     def __init__(self, world: World, after: int = 0, name: str = "oracle") -> None:
         self.name = name
-        self._world, self._after = world, after
+        self._world, self._after, self._now_ms = world, after, world.start_ms
         self._shown = np.zeros(world.item_count, dtype=np.int64)
 
     def show(self, visit: Visit) -> Shown:
         """Show what it takes for the best."""
+        self._now_ms = visit.time_ms
         known = ~self._world.is_new(visit.candidates) | (self._shown[visit.candidates] >= self._after)
         taken_for = np.where(known, visit.probability, visit.unknown)
         places = np.argsort(-taken_for, kind="stable")[: len(visit.examination)]
@@ -235,5 +236,5 @@ class Oracle:
         """It has nothing to learn."""
 
     def known_until_ms(self) -> int:
-        """It knows what will be."""
-        return self._world.start_ms
+        """It knows what is."""
+        return self._now_ms
