@@ -42,8 +42,6 @@ FRACTIONS = (1.0, 0.3, 0.1, 0.03)
 SPREADS = (2.0, 4.0)
 CHOOSE_ROWS = 60_000
 """Rows at the end of the first half at most, on which settings are chosen."""
-RATING_DAYS = (90, 30, 10)
-RATING_SPREADS = (0.3, 0.1, 0.03)
 AGAINST = {"tennis_wta": {"player_2": "player_1"}}
 LATE_LABELS = {"hotel_bookings"}
 
@@ -198,50 +196,23 @@ def ratings(directory: Path) -> dict[str, Any]:
     """MovieLens ratings as Normal outcomes from the first row on, by River's protocol.
 
     Sorted by time, ties in the order of the file and learned one after the other; predictions held to 1..5. Nothing is
-    trained before: a random effect of one entity, everyone, stands for the shared model, and priors are wide. The
-    first twentieth is predicted with these, and chooses narrower ones and what is forgotten; with those the whole
-    stream is walked again, and from there on they predict. So no row is predicted by what was chosen on it.
+    trained before and nothing is chosen: a random effect of one entity, everyone, stands for the shared model, priors
+    are wide, and nothing is forgotten.
     """
     loaded = datasets.load("movielens100k", directory)
     examples = examples_from_table(
         loaded.table, replace(loaded.mapping, response_above=None), source="ratings"
     )
     stream = Stream.of(in_file_order(examples, loaded.table, directory))
-    first_rows = len(stream) // 20
     model = nothing_known(stream.examples, {"everyone": "global", "user": "user", "film": "film"}, mean=3.0)
     began = time.process_time()
-    prefix = stream.part(0, first_rows)
-    settings = choose_settings(
-        prefix,
-        model,
-        OnlineSettings(),
-        begin=0,
-        end=first_rows,
-        time_constants_ms=[days * DAY_MS for days in RATING_DAYS],
-        spreads=RATING_SPREADS,
-        tried=lambda settings, loss: print(f"    {loss:.6f} {in_days(settings)}", flush=True),
-    )
-    first = replay(prefix, [OnlineLevel(prefix, model, OnlineSettings())])["level 3"]
-    rest = replay(stream, [OnlineLevel(stream, model, settings)])["level 3"][first_rows:]
-    predicted = np.clip(np.concatenate([first, rest]), 1.0, 5.0)
+    predicted = np.clip(replay(stream, [OnlineLevel(stream, model, OnlineSettings())])["level 3"], 1.0, 5.0)
     y = stream.examples.response
     return {
         "mae": mae(y, predicted),
         "rmse": rmse(y, predicted),
-        "settings": in_days(settings),
         "seconds": round(time.process_time() - began, 1),
     }
-
-
-def in_days(settings: OnlineSettings) -> str:
-    """Time constants in days, and factors on prior covariances."""
-    words = [
-        f"{name} {rule.time_constant_ms / DAY_MS:g} days"
-        for name, rule in settings.forgetting.items()
-        if rule.time_constant_ms is not None
-    ]
-    words += [f"{name} prior times {spread:g}" for name, spread in settings.spread.items()]
-    return ", ".join(words) or "nothing forgotten"
 
 
 def nothing_known(examples: Examples, bags: Mapping[str, str], mean: float) -> GameModel:
