@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from served import model
@@ -136,20 +137,20 @@ def test_what_was_acknowledged_is_in_the_log_after_sigkill(folder, serve):
     acknowledged, enough = [], threading.Semaphore(0)
 
     def client(number):
-        connection = server.connect()
-        for i in range(10_000):
-            try:
-                status, reply = ask(
-                    connection,
-                    "POST",
-                    "/v1/rank",
-                    BODY | {"entities": {"user": f"u{number}"}, "id": f"{number}-{i}"},
-                )
-            except (OSError, http.client.HTTPException):
-                return
-            assert status == 200
-            acknowledged.extend(one["impression"] for one in reply["ranked"])
-            enough.release()
+        with closing(server.connect()) as connection:
+            for i in range(10_000):
+                try:
+                    status, reply = ask(
+                        connection,
+                        "POST",
+                        "/v1/rank",
+                        BODY | {"entities": {"user": f"u{number}"}, "id": f"{number}-{i}"},
+                    )
+                except (OSError, http.client.HTTPException):
+                    return
+                assert status == 200
+                acknowledged.extend(one["impression"] for one in reply["ranked"])
+                enough.release()
 
     threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
     for thread in threads:
@@ -167,16 +168,16 @@ def test_what_was_acknowledged_is_in_the_log_after_sigkill(folder, serve):
 
 def test_sigterm_drains_and_ends_with_0(folder, serve):
     server = serve()
-    connection = server.connect()
     statuses, begun = [], threading.Event()
 
     def client():
-        while True:
-            try:
-                statuses.append(ask(connection, "POST", "/v1/rank", BODY)[0])
-            except (OSError, http.client.HTTPException):
-                return
-            begun.set()
+        with closing(server.connect()) as connection:
+            while True:
+                try:
+                    statuses.append(ask(connection, "POST", "/v1/rank", BODY)[0])
+                except (OSError, http.client.HTTPException):
+                    return
+                begun.set()
 
     thread = threading.Thread(target=client)
     thread.start()
