@@ -25,7 +25,7 @@ from benchmarks.measurement import Bar, Measurement
 from benchmarks.serving import CONTEXT, FEATURES, deploy
 from nearline.events import MemoryLog
 from nearline.serve import Candidate, FeatureFunction, Scorer, ScoreRequest, ScorerSettings
-from nearline.wiring import open_store
+from nearline.wiring.stores import open_store
 
 CANDIDATES = 100
 TASKSET = shutil.which("taskset") or "taskset"

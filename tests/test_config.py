@@ -1,6 +1,7 @@
 """Configurations: every mistake is named by its path, with what was expected, what was found, and a near miss."""
 
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearline.clock import duration_ms
-from nearline.config import Config, parse_config, read_config
+from nearline.config import Config, LimitsConfig, parse_config, read_config
 from nearline.errors import ConfigError
 from nearline.posterior.forgetting import Forgetting
+from nearline.serve.limits import Limits
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
 from nearline.stream.minibatch_settings import MiniBatchSettings
-from nearline.wiring import checked, pointed_at, stream_folder, training_settings, worker_settings
+from nearline.wiring.deployment import stream_folder, worker_settings
+from nearline.wiring.training import checked, pointed_at, training_settings
 
 GOOD = """
 title = "t"
@@ -259,3 +262,7 @@ def test_rows_are_looked_up_where_they_are_pointed_at(tmp_path):
         pointed_at(dataset, tmp_path / "rows.csv")
     with pytest.raises(ConfigError, match="expected a file or directory of rows, found none"):
         pointed_at(dataset, tmp_path / "nowhere")
+
+
+def test_the_limits_of_a_service_are_the_same_in_a_configuration_and_in_python() -> None:
+    assert LimitsConfig().model_dump() == asdict(Limits())

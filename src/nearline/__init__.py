@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nearline.stream.minibatch_settings import MiniBatchSettings
     from nearline.stream.published import publish
     from nearline.stream.worker import Standing, Worker, WorkerSettings
-    from nearline.wiring import open_store
+    from nearline.wiring.stores import open_store
 
 __all__ = [  # noqa: RUF022 - in the order of the data
     "read_table",
@@ -130,7 +130,7 @@ _HOMES = {
     "nearline.stream.minibatch_settings": ("MiniBatchSettings",),
     "nearline.stream.published": ("publish",),
     "nearline.stream.worker": ("Standing", "Worker", "WorkerSettings"),
-    "nearline.wiring": ("open_store",),
+    "nearline.wiring.stores": ("open_store",),
 }
 """Which module each name is from, as above for type checkers."""
 

@@ -18,9 +18,8 @@ from pydantic import (
 from nearline.clock import duration_ms
 from nearline.errors import ConfigError
 from nearline.evaluate.catalogue import METRICS
-from nearline.evaluate.freshness import LEVELS
+from nearline.evaluate.levels import LEVELS
 from nearline.evaluate.spans import Span
-from nearline.serve.limits import Limits
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 Names: TypeAlias = tuple[str, ...]
@@ -243,11 +242,11 @@ class PolicyConfig(_Section):
 class LimitsConfig(_Section):
     """How large a request may be."""
 
-    body_bytes: Annotated[int, Field(ge=1)] = Limits().body_bytes
-    candidates: Annotated[int, Field(ge=1)] = Limits().candidates
-    features: Annotated[int, Field(ge=1)] = Limits().features
-    name_bytes: Annotated[int, Field(ge=1, le=256)] = Limits().name_bytes
-    items: Annotated[int, Field(ge=1)] = Limits().items
+    body_bytes: Annotated[int, Field(ge=1)] = 4 << 20
+    candidates: Annotated[int, Field(ge=1)] = 1_000
+    features: Annotated[int, Field(ge=1)] = 1_000
+    name_bytes: Annotated[int, Field(ge=1, le=256)] = 256
+    items: Annotated[int, Field(ge=1)] = 1_000
 
 
 @final

@@ -10,7 +10,7 @@ from nearline.events.cloudevents import write_event
 from nearline.events.impression import Feedback, Impression, Tick
 from nearline.store.generations import Status
 from nearline.stream.roles import Role
-from nearline.wiring import open_store
+from nearline.wiring.stores import open_store
 
 BEGIN_MS = 1_760_000_000_000
 STREAM = '\n[stream]\nfolder = "shop"\npartitions = 2\nwindow = "1m"\ntick_after = "none"\nrefit = "watch"\n'

@@ -6,7 +6,7 @@ from nearline.model.belief import describe
 from nearline.store.generations import Status
 from nearline.store.records import Records
 from nearline.store.seeding import write_entities
-from nearline.wiring import find_store, open_store
+from nearline.wiring.stores import find_store, open_store
 from simulated import trained
 
 

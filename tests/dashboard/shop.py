@@ -25,7 +25,7 @@ from nearline.stream.joined_log import JoinedLog
 from nearline.stream.published import publish
 from nearline.stream.worker import Worker, WorkerSettings
 from nearline.testing import ManualClock
-from nearline.wiring import open_store
+from nearline.wiring.stores import open_store
 
 BEGIN_MS = 1_760_000_000_000
 HOSTILE = "<script>alert(1)</script>"

@@ -13,15 +13,10 @@ from nearline.clock import duration_ms
 from nearline.errors import ConfigError, DataError
 from nearline.evaluate import freshness
 from nearline.evaluate.batch_levels import BatchLevel
-from nearline.evaluate.freshness import (
-    LEVELS,
-    ReplaySettings,
-    first_judged,
-    replay_levels,
-    walk_with_refits,
-)
+from nearline.evaluate.freshness import ReplaySettings, first_judged, replay_levels, walk_with_refits
 from nearline.evaluate.freshness_measures import labels_known, measure
 from nearline.evaluate.freshness_report import ReplayReport, replay_renderer
+from nearline.evaluate.levels import LEVELS
 from nearline.evaluate.metrics import auc, log_loss
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
 from nearline.evaluate.replay import Stream, replay, steps_in_time

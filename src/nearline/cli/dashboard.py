@@ -17,7 +17,8 @@ from nearline.dashboard.watched import Watched
 from nearline.errors import ConfigError, ModelError
 from nearline.events.embedded import EmbeddedLog
 from nearline.stream.joined_log import JoinedLog
-from nearline.wiring import existing_store, find_store, server_settings, stream_folder
+from nearline.wiring.deployment import server_settings, stream_folder
+from nearline.wiring.stores import existing_store, find_store
 
 
 def dashboard_command(

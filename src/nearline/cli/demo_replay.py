@@ -20,7 +20,7 @@ from nearline.datasets.generated import TrueEffect
 from nearline.errors import ConfigError
 from nearline.evaluate.recovery import Recovery, compare
 from nearline.model.saved import require_place, save_model
-from nearline.wiring import load_stream
+from nearline.wiring.replays import load_stream
 
 GENERATED = """\
 # Written by `nearline demo --replay`. Replay again with: nearline replay demo.toml

@@ -19,7 +19,7 @@ from nearline.fixed.linear import available_cores
 from nearline.model.examples import Examples, usable_rows
 from nearline.model.game import GameModel, expected_response
 from nearline.model.saved import load_model
-from nearline.wiring import load_examples, pointed_at
+from nearline.wiring.training import load_examples, pointed_at
 
 
 def evaluate_command(

@@ -15,7 +15,7 @@ from nearline.cli.train import AsJson
 from nearline.clock import utc
 from nearline.store.generations import Generation
 from nearline.store.seam import ModelStore
-from nearline.wiring import existing_store
+from nearline.wiring.stores import existing_store
 
 generations_app = typer.Typer(
     help="Show, switch and delete the generations of a store.", no_args_is_help=True

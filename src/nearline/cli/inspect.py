@@ -20,7 +20,7 @@ from nearline.store.records import select_records
 from nearline.store.seam import ModelStore
 from nearline.store.seeding import with_records
 from nearline.store.versions import versions_of
-from nearline.wiring import existing_store, find_store
+from nearline.wiring.stores import existing_store, find_store
 
 
 def inspect_command(

@@ -22,7 +22,7 @@ from nearline.events.embedded import EmbeddedLog
 from nearline.events.wire import decode_event, encode_event
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import DEAD_KEY
-from nearline.wiring import existing_store
+from nearline.wiring.stores import existing_store
 
 _HOUR_MS = 3_600_000
 _CHUNK = 1_000

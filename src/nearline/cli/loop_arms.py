@@ -20,7 +20,8 @@ from nearline.model.game import GameModel
 from nearline.observe.metrics import FRESHNESS
 from nearline.serve import FeedbackItem, FeedbackRequest, Ranking
 from nearline.serve.reply import Accepted
-from nearline.wiring import join_settings, open_store, stream_folder
+from nearline.wiring.deployment import join_settings, stream_folder
+from nearline.wiring.stores import open_store
 
 R = TypeVar("R")
 _TIMEOUT_S: Final = 20.0

@@ -18,7 +18,7 @@ from nearline.errors import ConfigError, NearlineError
 
 _COMMANDS: Final = {
     "train": "nearline.cli.train:train_command",
-    "refit": "nearline.cli.train:refit_command",
+    "refit": "nearline.cli.refit:refit_command",
     "score": "nearline.cli.score:score_command",
     "evaluate": "nearline.cli.evaluate:evaluate_command",
     "replay": "nearline.cli.replay:replay_command",

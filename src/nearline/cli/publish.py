@@ -15,7 +15,8 @@ from nearline.model.saved import load_model
 from nearline.store.embedded import EmbeddedStore
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.published import positions_in, publish
-from nearline.wiring import find_store, open_store, stream_folder
+from nearline.wiring.deployment import stream_folder
+from nearline.wiring.stores import find_store, open_store
 
 
 def publish_command(

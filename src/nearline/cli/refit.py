@@ -1,21 +1,29 @@
-"""`nearline refit CONFIG`: a new generation of a deployment out of its row log, while its workers go on."""
+"""`nearline refit`: a model that learns new rows; or a deployment's new generation, while its workers go on."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import typer
+
+from nearline.batch.descent import fit_game
 from nearline.batch.refit import RefitSettings, Refitted, refit
 from nearline.cli.console import Output, Stopwatch
+from nearline.cli.train import AsJson, last_time, saved_config, warn
 from nearline.config import Config, read_config
 from nearline.errors import ConfigError, ModelError
+from nearline.model.saved import load_model, require_place, save_model
 from nearline.store.embedded import EmbeddedStore
 from nearline.store.generations import Status
 from nearline.stream.drift import Figures
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.roles import Role
-from nearline.wiring import find_store, open_store, stream_folder, training_settings, worker_settings
+from nearline.wiring.deployment import stream_folder, worker_settings
+from nearline.wiring.stores import find_store, open_store
+from nearline.wiring.training import checked, load_examples, pointed_at, training_settings
 
 _SAID = {
     "switched": "live",
@@ -23,6 +31,64 @@ _SAID = {
     "kept": "a candidate: `nearline generations switch` makes it live",
     "undecided": "a candidate: no row shown after the cut says which generation served it: nothing to judge by",
 }
+
+
+def refit_command(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="The model to refit: a folder; or a deployment's configuration, without DATA.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the new model; by default the old one's.")
+    ] = None,
+    level: Annotated[
+        int, typer.Option(min=1, max=2, help="1 refits everything, 2 the random effects alone.")
+    ] = 2,
+    keep: Annotated[
+        Literal["evidence", "nothing"],
+        typer.Option(help="Learn the rows on top of the model's evidence, or from the rows alone."),
+    ] = "evidence",
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Of a deployment: the loss may be higher by so much than what was served."
+        ),
+    ] = 0.002,
+    no_switch: Annotated[
+        bool, typer.Option("--no-switch", help="Of a deployment: leave the new generation a candidate.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn new rows on top of a model; or make a deployment's next generation out of its row log."""
+    output, watch = Output(as_json=as_json), Stopwatch()
+    if data is None:
+        refit_deployment(model, output, level=level, margin=margin, no_switch=no_switch)
+        return
+    old, metadata = load_model(model)
+    config, directory = pointed_at(saved_config(metadata, model), data)
+    require_place(out or model)
+    with output.step("read", watch):
+        examples = load_examples(config.data, directory)
+    settings = training_settings(checked(config, examples))
+    if level == 2:
+        settings = replace(settings, fixed=replace(settings.fixed, locked=True))
+    with output.step("refit", watch):
+        training = fit_game(examples, settings, start=old, incremental=keep == "evidence")
+    warn(training, output)
+    folder = out or model
+    rows = int(metadata.get("rows", 0)) * (keep == "evidence") + len(examples)
+    save_model(training.model, folder, metadata | {"rows": rows} | last_time(examples))
+    sizes = {effect.name: effect.entities for effect in training.model.random}
+    output.line(f"model: {folder}   rows learned: {len(examples):,}   entities: {sizes}")
+    document = {"model": str(folder), "level": level, "rows": len(examples), "entities": sizes}
+    output.result(document | {"set_aside": training.rows_set_aside, "seconds": watch.seconds})
 
 
 def refit_deployment(config: Path, output: Output, *, level: int, margin: float, no_switch: bool) -> None:

@@ -17,18 +17,14 @@ from nearline.config import Config, read_config
 from nearline.errors import MissingExtraError
 from nearline.evaluate.bootstrap import Estimate
 from nearline.evaluate.catalogue import label
-from nearline.evaluate.freshness import LEVEL_3, Replayed, replay_levels
+from nearline.evaluate.freshness import Replayed, replay_levels
 from nearline.evaluate.freshness_measures import Freshness, measure
 from nearline.evaluate.freshness_report import ReplayReport, write_replay_report
 from nearline.evaluate.freshness_words import main_metric, rule_text
+from nearline.evaluate.levels import LEVEL_3
 from nearline.evaluate.replay import Stream
-from nearline.wiring import (
-    load_logged_stream,
-    load_stream,
-    online_settings,
-    replay_settings,
-    training_settings,
-)
+from nearline.wiring.replays import load_logged_stream, load_stream, online_settings, replay_settings
+from nearline.wiring.training import training_settings
 
 _SHOWN = ("log_loss", "auc", "observed_over_expected", "ece", "rmse", "mae", "poisson_deviance")
 

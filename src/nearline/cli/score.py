@@ -17,7 +17,7 @@ from nearline.errors import ConfigError
 from nearline.fixed.linear import available_cores
 from nearline.model.game import Scores
 from nearline.model.saved import load_model
-from nearline.wiring import pointed_at, table_and_mapping
+from nearline.wiring.training import pointed_at, table_and_mapping
 
 
 def score_command(

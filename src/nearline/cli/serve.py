@@ -19,14 +19,8 @@ from nearline.serve.service import Service
 from nearline.serve.settings import ServerSettings
 from nearline.store.seam import ModelStore
 from nearline.stream.worker import Worker
-from nearline.wiring import (
-    find_store,
-    open_store,
-    scorer_settings,
-    server_settings,
-    stream_folder,
-    worker_settings,
-)
+from nearline.wiring.deployment import scorer_settings, server_settings, stream_folder, worker_settings
+from nearline.wiring.stores import find_store, open_store
 
 
 def serve_command(

@@ -1,12 +1,11 @@
-"""`nearline train` and `refit`: configuration and rows in, a model and its report out."""
+"""`nearline train`: configuration and rows in, a model and its report out."""
 
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,7 +13,6 @@ from rich.table import Table
 from nearline.batch.descent import Training, Watch, fit_game
 from nearline.batch.settings import TrainingSettings
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
-from nearline.cli.refit import refit_deployment
 from nearline.config import Config, parse_config, read_config
 from nearline.errors import MissingExtraError, ModelError
 from nearline.evaluate import curves
@@ -25,8 +23,8 @@ from nearline.evaluate.results import Evaluation
 from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
 from nearline.model.examples import Examples
 from nearline.model.game import GameModel
-from nearline.model.saved import load_model, require_place, save_model
-from nearline.wiring import checked, load_examples, load_rows, pointed_at, training_settings
+from nearline.model.saved import require_place, save_model
+from nearline.wiring.training import checked, load_rows, training_settings
 
 ConfigPath = Annotated[Path, typer.Argument(help="The configuration, a TOML file.", show_default=False)]
 DataDirectory = Annotated[
@@ -77,10 +75,10 @@ def train(
         with watch.step("train on all rows"):
             training = _fit(examples, settings, output)
     metadata = {"config": config.model_dump(mode="json", exclude_defaults=True), "rows": len(examples)}
-    metadata |= _until(examples)
+    metadata |= last_time(examples)
     with output.step("save", watch):
         save_model(training.model, folder, metadata)
-    _warn(training, output)
+    warn(training, output)
     set_aside = training.rows_set_aside
     document: dict[str, Any] = {"model": str(folder), "rows": len(examples), "set_aside": set_aside}
     if evaluation is not None:
@@ -193,7 +191,8 @@ def _report(
     )
 
 
-def _warn(training: Training, output: Output) -> None:
+def warn(training: Training, output: Output) -> None:
+    """Say which rows and entities a training left out, and whether its fixed effect did not settle."""
     for reason, count in training.rows_set_aside.items():
         output.remark(f"warning: {count:,} rows set aside: {reason}")
     for effect, failures in training.failures.items():
@@ -243,65 +242,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def refit_command(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            help="The model to refit: a folder; or a deployment's configuration, without DATA.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[
-        Path | None,
-        typer.Argument(help="New rows: a file, or the directory of a public data set.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the new model; by default the old one's.")
-    ] = None,
-    level: Annotated[
-        int, typer.Option(min=1, max=2, help="1 refits everything, 2 the random effects alone.")
-    ] = 2,
-    keep: Annotated[
-        Literal["evidence", "nothing"],
-        typer.Option(help="Learn the rows on top of the model's evidence, or from the rows alone."),
-    ] = "evidence",
-    margin: Annotated[
-        float,
-        typer.Option(
-            min=0.0, help="Of a deployment: the loss may be higher by so much than what was served."
-        ),
-    ] = 0.002,
-    no_switch: Annotated[
-        bool, typer.Option("--no-switch", help="Of a deployment: leave the new generation a candidate.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Learn new rows on top of a model; or make a deployment's next generation out of its row log."""
-    output, watch = Output(as_json=as_json), Stopwatch()
-    if data is None:
-        refit_deployment(model, output, level=level, margin=margin, no_switch=no_switch)
-        return
-    old, metadata = load_model(model)
-    config, directory = pointed_at(saved_config(metadata, model), data)
-    require_place(out or model)
-    with output.step("read", watch):
-        examples = load_examples(config.data, directory)
-    settings = training_settings(checked(config, examples))
-    if level == 2:
-        settings = replace(settings, fixed=replace(settings.fixed, locked=True))
-    with output.step("refit", watch):
-        training = fit_game(examples, settings, start=old, incremental=keep == "evidence")
-    _warn(training, output)
-    folder = out or model
-    rows = int(metadata.get("rows", 0)) * (keep == "evidence") + len(examples)
-    save_model(training.model, folder, metadata | {"rows": rows} | _until(examples))
-    sizes = {effect.name: effect.entities for effect in training.model.random}
-    output.line(f"model: {folder}   rows learned: {len(examples):,}   entities: {sizes}")
-    document = {"model": str(folder), "level": level, "rows": len(examples), "entities": sizes}
-    output.result(document | {"set_aside": training.rows_set_aside, "seconds": watch.seconds})
-
-
-def _until(examples: Examples) -> dict[str, int]:
+def last_time(examples: Examples) -> dict[str, int]:
     """The time of the last row, where rows have times: what is learned is of that time."""
     if examples.time_ms is None or not len(examples):
         return {}

@@ -24,7 +24,8 @@ from nearline.store.seam import ModelStore
 from nearline.stream.drift_watch import DriftWatch
 from nearline.stream.retention import Retention
 from nearline.stream.worker import Standing, Worker, WorkerSettings
-from nearline.wiring import find_store, open_store, optional_ms, stream_folder, worker_settings
+from nearline.wiring.deployment import optional_ms, stream_folder, worker_settings
+from nearline.wiring.stores import find_store, open_store
 
 
 def worker_command(

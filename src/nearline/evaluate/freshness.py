@@ -15,16 +15,12 @@ from nearline.batch.settings import TrainingSettings
 from nearline.errors import ConfigError, DataError
 from nearline.evaluate.batch_levels import BatchLevel, train_on
 from nearline.evaluate.choose import choose_settings
+from nearline.evaluate.levels import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, LEVELS, REFITTED, WINDOW
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
 from nearline.evaluate.replay import Stream, Watch, replay
 from nearline.evaluate.sensitivity import Trial, sensitivity_grid
 from nearline.evaluate.spans import Span, first_of_time
 from nearline.model.game import GameModel
-
-LEVEL_0, LEVEL_1, LEVEL_2, WINDOW = "level 0", "level 1", "level 2", "window"
-LEVEL_3, REFITTED, IDEAL = "level 3", "level 3 + refits", "ideal"
-LEVELS: Final = (LEVEL_0, LEVEL_1, LEVEL_2, WINDOW, LEVEL_3, REFITTED, IDEAL)
-"""The levels there are, in the order to show them."""
 
 FRACTIONS: Final = (1.0, 0.3, 0.1, 0.03)
 """Time constants tried where forgetting is to be chosen, as parts of the time the stream takes."""

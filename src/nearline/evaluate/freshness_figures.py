@@ -19,7 +19,7 @@ from nearline.evaluate.drawing import (
     house_style,
     to_svg,
 )
-from nearline.evaluate.freshness import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, REFITTED, WINDOW
+from nearline.evaluate.levels import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, REFITTED, WINDOW
 
 Dashes: TypeAlias = str | tuple[int, tuple[float, ...]]
 _STYLES: Final[Mapping[str, tuple[str, float, Dashes]]] = {

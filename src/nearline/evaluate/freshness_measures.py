@@ -11,16 +11,8 @@ from nearline.arrays import Floats, Ints
 from nearline.evaluate.bootstrap import Estimate, bootstrap, estimates
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.choose import row_loss
-from nearline.evaluate.freshness import (
-    IDEAL,
-    LEVEL_0,
-    LEVEL_1,
-    LEVEL_2,
-    LEVEL_3,
-    REFITTED,
-    LevelRun,
-    Replayed,
-)
+from nearline.evaluate.freshness import LevelRun, Replayed
+from nearline.evaluate.levels import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, REFITTED
 from nearline.evaluate.measures import Measures
 from nearline.evaluate.ranked import ratio
 from nearline.evaluate.replay import Stream

@@ -10,7 +10,6 @@ from nearline.arrays import Floats
 from nearline.evaluate import figures
 from nearline.evaluate.bootstrap import Estimate
 from nearline.evaluate.catalogue import METRICS, label
-from nearline.evaluate.freshness import LEVEL_0, LEVEL_3
 from nearline.evaluate.freshness_figures import Line, lines_figure
 from nearline.evaluate.freshness_measures import CONFIDENCE, Degradation, Freshness, OverTime, SizeGain
 from nearline.evaluate.freshness_report import ReplayReport
@@ -23,6 +22,7 @@ from nearline.evaluate.freshness_words import (
     time_unit,
     verdict,
 )
+from nearline.evaluate.levels import LEVEL_0, LEVEL_3
 from nearline.evaluate.page import Panel, template
 from nearline.evaluate.sensitivity import Trial
 from nearline.evaluate.tables import Table

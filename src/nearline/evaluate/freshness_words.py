@@ -4,9 +4,9 @@ import math
 
 from nearline.clock import UNITS_MS
 from nearline.evaluate.catalogue import label, meaning
-from nearline.evaluate.freshness import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, WINDOW
 from nearline.evaluate.freshness_measures import CONFIDENCE, Freshness, LevelMeasures
 from nearline.evaluate.freshness_report import ReplayReport
+from nearline.evaluate.levels import IDEAL, LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, WINDOW
 from nearline.evaluate.replay import Stream
 from nearline.evaluate.tables import Table
 from nearline.evaluate.words import count, duration, interval, number, percent

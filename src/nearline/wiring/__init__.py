@@ -1,0 +1,1 @@
+"""Configurations -> the things they name. The one place that knows both sides."""
