@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any
@@ -18,7 +19,8 @@ from nearline.errors import MissingExtraError, ModelError
 from nearline.evaluate import curves
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.describe import describe_training, effect_distributions
-from nearline.evaluate.report import Reference, Report, Stage, renderer, write_report
+from nearline.evaluate.page_process import PageProcess
+from nearline.evaluate.report import Reference, Report, Stage
 from nearline.evaluate.results import Evaluation
 from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
 from nearline.model.examples import Examples
@@ -55,22 +57,43 @@ def train_command(
     require_place(folder)
     if report is not None:
         require_writable("--report", report)
-    with output.step("read", watch):
-        examples, data_config = load_rows(settings.data, data or config.parent)
-    settings = settings.model_copy(update={"data": data_config})
     report = report or folder.parent / (folder.resolve().name.removesuffix(".model") + ".html")
-    output.result(train(settings, examples, folder, report, output, watch)[1])
+    with _page_process(settings, output) as drawing:
+        with output.step("read", watch):
+            examples, data_config = load_rows(settings.data, data or config.parent)
+        settings = settings.model_copy(update={"data": data_config})
+        output.result(_train(settings, examples, folder, report, drawing, output, watch))
 
 
-def train(
-    config: Config, examples: Examples, folder: Path, report: Path, output: Output, watch: Stopwatch
-) -> tuple[GameModel, dict[str, Any]]:
-    """Train as configured, write the model folder and, if rows are held out, the report; return both results."""
+def _page_process(config: Config, output: Output) -> AbstractContextManager[PageProcess | None]:
+    """The process that is to draw the report; without the extra for that, say so, and train all the same."""
+    if config.evaluation.test_fraction == 0.0:
+        output.remark(
+            "no report: evaluation.test_fraction is 0, so no rows are held out to judge the model by"
+        )
+        return nullcontext()
+    try:
+        return PageProcess()
+    except MissingExtraError as error:
+        output.remark(f"warning: no report: {error}")
+        return nullcontext()
+
+
+def _train(
+    config: Config,
+    examples: Examples,
+    folder: Path,
+    report: Path,
+    drawing: PageProcess | None,
+    output: Output,
+    watch: Stopwatch,
+) -> dict[str, Any]:
+    """Train as configured, write the model folder and, if rows are held out, the report; return the result."""
     settings = training_settings(checked(config, examples))
-    stages: dict[str, tuple[StageRun, ...]] = {}
-    evaluation: Evaluation | None = None
+    stages: tuple[Stage, ...] = ()
+    draft: Report | None = None
     if config.evaluation.test_fraction > 0.0:
-        stages, training, evaluation = _train_in_stages(config, examples, settings, output, watch)
+        stages, training, draft = _train_in_stages(config, examples, settings, drawing, output, watch)
     else:
         with watch.step("train on all rows"):
             training = _fit(examples, settings, output)
@@ -81,46 +104,46 @@ def train(
     warn(training, output)
     set_aside = training.rows_set_aside
     document: dict[str, Any] = {"model": str(folder), "rows": len(examples), "set_aside": set_aside}
-    if evaluation is not None:
-        summaries = tuple(stage_of(runs) for runs in stages.values())
-        with output.step("report", watch):
-            page = _report(
-                config, stages, summaries, evaluation, training.model, len(examples), watch.seconds
-            )
-            written = _write(report, page, output)
-        _show_stages(summaries, page.references, output)
-        document |= {"report": written, "stages": _stage_document(summaries)}
-        document |= {"evaluation": evaluation.to_dict()}
-        if written is not None:
-            output.line(f"report: {written}")
-    else:
-        output.remark(
-            "no report: evaluation.test_fraction is 0, so no rows are held out to judge the model by"
-        )
+    if draft is not None:
+        if drawing is not None:
+            with output.step("report", watch):
+                about = describe_training(training.model, len(examples), watch.seconds, peak_memory_bytes())
+                page = drawing.finish(replace(draft, stages=stages, training=about))
+                report.write_text(page, encoding="utf-8")
+        _show_stages(stages, draft.references, output)
+        document |= {"report": str(report) if drawing is not None else None}
+        document |= {"stages": _stage_document(stages), "evaluation": draft.evaluation.to_dict()}
+        if drawing is not None:
+            output.line(f"report: {report}")
     output.line(f"model: {folder}")
     output.line(f"seconds: {watch.in_words()}")
-    return training.model, document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()}
+    return document | {"seconds": watch.seconds, "peak_memory_bytes": peak_memory_bytes()}
 
 
 def _train_in_stages(
-    config: Config, examples: Examples, settings: TrainingSettings, output: Output, watch: Stopwatch
-) -> tuple[dict[str, tuple[StageRun, ...]], Training, Evaluation]:
-    """Every stage with every seed; the training on all rows and the judgement of the first seed beside them."""
+    config: Config,
+    examples: Examples,
+    settings: TrainingSettings,
+    drawing: PageProcess | None,
+    output: Output,
+    watch: Stopwatch,
+) -> tuple[tuple[Stage, ...], Training, Report]:
+    """Every stage with every seed; beside them the training on all rows, and the first seed judged and drawn."""
     seeds = config.evaluation.seeds
 
-    def finish(runs: Sequence[StageRun], go_on: Watch) -> tuple[Training, Evaluation]:
+    def finish(runs: Sequence[StageRun], go_on: Watch) -> tuple[Training, Report]:
         with watch.step("train on all rows", beside=True):
             training = fit_game(examples, settings, start=runs[-1].training.model, watch=go_on)
         steps.done("all rows")
         with watch.step("judge", beside=True):
-            evaluation = _judge(config, runs)
-        with suppress(MissingExtraError):  # said when the report is to be written
-            renderer()  # loads Matplotlib while the seeds are still at work
-        return training, evaluation
+            draft = _draft(config, runs[-1], _judge(config, runs), training.model, len(examples))
+        if drawing is not None:
+            drawing.begin(draft)
+        return training, draft
 
     work = len(seeds) * (1 + len(settings.random)) + 1
     with watch.step("train and judge each stage"), output.progress("training", work) as steps:
-        stages, (training, evaluation) = run_stages(
+        stages, (training, draft) = run_stages(
             finish,
             examples,
             settings,
@@ -128,7 +151,7 @@ def _train_in_stages(
             seeds=seeds,
             on_stage=lambda seed, stage: steps.done(f"seed {seed}: {stage}"),
         )
-    return stages, training, evaluation
+    return tuple(stage_of(runs) for runs in stages.values()), training, draft
 
 
 def _fit(examples: Examples, settings: TrainingSettings, output: Output) -> Training:
@@ -136,16 +159,6 @@ def _fit(examples: Examples, settings: TrainingSettings, output: Output) -> Trai
         return fit_game(
             examples, settings, watch=lambda sweep: steps.done(f"training on all rows: sweep {sweep.number}")
         )
-
-
-def _write(path: Path, page: Report, output: Output) -> str | None:
-    """Write the report; without the extra that does, say so, since the model itself is there."""
-    try:
-        write_report(path, page)
-    except MissingExtraError as error:
-        output.remark(f"warning: no report: {error}")
-        return None
-    return str(path)
 
 
 def _judge(config: Config, runs: Sequence[StageRun]) -> Evaluation:
@@ -161,16 +174,8 @@ def _judge(config: Config, runs: Sequence[StageRun]) -> Evaluation:
     )
 
 
-def _report(
-    config: Config,
-    stages: Mapping[str, tuple[StageRun, ...]],
-    summaries: tuple[Stage, ...],
-    evaluation: Evaluation,
-    model: GameModel,
-    rows: int,
-    seconds: Mapping[str, float],
-) -> Report:
-    last = list(stages.values())[-1][0]
+def _draft(config: Config, last: StageRun, evaluation: Evaluation, model: GameModel, rows: int) -> Report:
+    """The report but for what all seeds, or the time they took, have a say in."""
     references = tuple(
         Reference(each.name, each.metric, each.values, each.source) for each in config.evaluation.references
     )
@@ -183,10 +188,8 @@ def _report(
         config.title,
         evaluation,
         curves(last.test.response, last.scores.mean, last.test.weight, model.outcome),
-        summaries,
-        references,
-        effect_distributions(model),
-        describe_training(model, rows, seconds, peak_memory_bytes()),
+        references=references,
+        effects=effect_distributions(model),
         about=about,
     )
 

@@ -1,6 +1,6 @@
 """A report to one HTML page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -32,8 +32,11 @@ class Panel:
     table: Table
 
 
-def render(report: Report) -> str:
-    """Return the page as HTML; names from the data are escaped, and equal reports give equal text."""
+def render(report: Report, panels: Sequence[Panel] | None = None) -> str:
+    """Return the page as HTML; names from the data are escaped, and equal reports give equal text.
+
+    `panels` are those of `panels_of`, where they were drawn before the rest was known.
+    """
     return template("report.html").render(
         title=report.title,
         report=report,
@@ -43,7 +46,7 @@ def render(report: Report) -> str:
         meanings=tables.meanings_table(report.evaluation),
         stages=_stages_panel(report) if report.stages else None,
         stages_table=tables.stages_table(report) if report.stages else None,
-        panels=list(_panels(report)),
+        panels=panels_of(report) if panels is None else panels,
         training=tables.training_tables(report.training) if report.training is not None else (),
     )
 
@@ -62,6 +65,11 @@ def template(name: str) -> jinja2.Template:
 
 def _headline(report: Report) -> str:
     return report.headline or HEADLINE[report.evaluation.outcome]
+
+
+def panels_of(report: Report) -> tuple[Panel, ...]:
+    """Draw the report's curves, groups and effects."""
+    return tuple(_panels(report))
 
 
 def _panels(report: Report) -> Iterator[Panel]:

@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import final
+from typing import Final, final
 
 from nearline.arrays import Floats
 from nearline.errors import MissingExtraError
 from nearline.evaluate.bootstrap import Estimate
 from nearline.evaluate.curves import Curves
 from nearline.evaluate.results import Evaluation
+
+REPORT_EXTRA: Final = ("the HTML report", "report")
+"""What it is that needs an extra, and the extra."""
 
 
 @final
@@ -134,7 +137,7 @@ def renderer() -> Callable[[Report], str]:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("nearline"):
             raise
-        raise MissingExtraError("the HTML report", "report") from error
+        raise MissingExtraError(*REPORT_EXTRA) from error
     return render
 
 
