@@ -47,7 +47,7 @@ docs: $(STAMP)  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 soak: $(STAMP)  ## Run the property tests for long, and kill workers 200 times while they learn
-	NEARLINE_HYPOTHESIS=soak OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q tests/posterior tests/kernels tests/model tests/fixed
+	NEARLINE_HYPOTHESIS=soak OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q -m hypothesis tests/posterior tests/kernels tests/batch tests/model tests/fixed
 	NEARLINE_SOAK=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/stream/test_under_fire.py
 
 vendor:  ## Fetch the charting library of the dashboard again (needs npm)

@@ -4,6 +4,7 @@ Python runs one thread at a time, and drawing is all Python: beside a training i
 the other. The two speak in pickles, which never leave their pipe.
 """
 
+import gc
 import pickle
 import subprocess
 import sys
@@ -61,6 +62,7 @@ class PageProcess:
 
 def main() -> None:
     """Draw the report whose draft and then all of which are read, and write its page."""
+    gc.disable()  # it draws one page and ends: looking for garbage among modules takes a tenth of the time
     from nearline.evaluate.page import panels_of, render  # noqa: PLC0415 - needs the extra `report`
 
     try:
