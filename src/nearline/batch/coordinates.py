@@ -153,10 +153,9 @@ class RandomCoordinate:
         self._layout = self._choose_layout()
         self._beliefs: Blocks | None = None
         self._begin: Floats | None = None
-        self._counted = np.zeros(0)
+        self._report: Report | None = None
         self._fitted_to: tuple[Outcome, Labels, Floats | None] | None = None
         self._moments: Moments | None = None
-        self.failures: Counter[Status] = Counter()
 
     def _first_prior(self, start: RandomEffect | None, *, goes_on: bool, weight: Floats) -> Gaussian:
         """The prior of `start` if its evidence, which is what lies beyond it, is kept; else as the settings say."""
@@ -252,9 +251,7 @@ class RandomCoordinate:
             threads=threads,
         )
         self._beliefs, self._begin = fitted.beliefs, fitted.beliefs.mean
-        self.failures = _failures(fitted.report)
-        entity_learned = np.repeat(fitted.report.status == Status.LEARNED, self._rows.rows_per_entity)
-        self._counted = (entity_learned & (fitted.report.row_learned != 0)).astype(np.float64)
+        self._report = fitted.report
         self._fitted_to, self._moments = (target.outcome, labels, others), None
 
     @property
@@ -296,11 +293,18 @@ class RandomCoordinate:
         put = self._learned.put
         return 0.5 * target.weight * (third * put(found.leverage) - second * put(found.pull))
 
+    @property
+    def failures(self) -> Counter[Status]:
+        """Entities that the last fit could not fit, by reason."""
+        return _failures(self._report) if self._report is not None else Counter()
+
     def counted(self, weight: Floats) -> Floats:
         """`weight` float64[n] of the rows that the beliefs were learned from, 0 of all others."""
-        if self.settings.locked:
+        if self._report is None:  # locked
             return np.zeros_like(weight)
-        return self._learned.put(self._learned.take(weight) * self._counted)
+        entity_learned = np.repeat(self._report.status == Status.LEARNED, self._rows.rows_per_entity)
+        counted = entity_learned & (self._report.row_learned != 0)
+        return self._learned.put(self._learned.take(weight) * counted)
 
     def reweighed(self, weight: Floats, threads: int) -> Blocks:
         """The beliefs with their means, and the precision that rows of curvature `weight` float64[n] add up to."""

@@ -283,7 +283,10 @@ class _Descent:
         return Target(self._settings.outcome, self._examples.response, weight)
 
     def _linear(self) -> Floats:
-        return np.asarray(np.sum([self._examples.offset, *self._parts.values()], axis=0), dtype=np.float64)
+        linear = self._examples.offset
+        for part in self._parts.values():
+            linear = linear + part
+        return linear
 
     def _variance_of_others(self, name: str) -> Floats | None:
         """What is not known of the other random effects, float64[n]; None where it moves nothing."""
