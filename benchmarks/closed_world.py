@@ -6,7 +6,6 @@ regret to docs/*.svg.
 """
 
 import argparse
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Final, final
 
 import numpy as np
 
+from benchmarks.standalone import standalone
 from nearline.bandit.off_policy import Estimate as LoggedEstimate
 from nearline.evaluate.bootstrap import Estimate
 from nearline.evaluate.freshness_figures import Line, lines_figure
@@ -31,15 +31,6 @@ from nearline.serve import PolicyChoice
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 PAGE: Final = DOCS / "simulated-world.md"
-COLOURS: Final = {
-    "ink": "#1b1f24",
-    "muted": "#626b76",
-    "grid": "#e6e9ed",
-    "model": "#0064a6",
-    "other": "#b34a00",
-    "third": "#2c7a3f",
-    "fourth": "#7a3f9d",
-}
 THOMPSON: Final = PolicyChoice("thompson", draws=1)
 """One draw suffices where nobody asks for propensities."""
 LEVELS: Final = (
@@ -161,12 +152,7 @@ def figure(scenario: Scenario, runs: Sequence[WorldRun]) -> str:
         description=f"Cumulative regret in the world {scenario.name}",
         identity=scenario.name,
     )
-    svg = re.sub(r"var\(--(\w+)\)", lambda found: COLOURS[found[1]], svg)
-    return svg.replace(
-        "<svg ",
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background:#fff" ',
-        1,
-    )
+    return standalone(svg)
 
 
 def off_policy_table(found: Mapping[str, Sequence[Judged]]) -> str:

@@ -269,6 +269,7 @@ class ServeConfig(_Section):
     certificate: str | None = None
     key: str | None = None
     drain: Duration = "10s"
+    traces: bool = False
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
 
 

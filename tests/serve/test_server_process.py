@@ -1,6 +1,7 @@
 """The server as a process: what it acknowledged is in the log after SIGKILL; it drains, and takes over changes."""
 
 import http.client
+import http.server
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import trustme
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from served import model
 
 from nearline.cli.main import run
@@ -81,8 +83,8 @@ def folder(tmp_path):
 class Server:
     """`nearline serve` in a process of its own."""
 
-    def __init__(self, folder, *options):
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    def __init__(self, folder, *options, **variables):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", **variables}
         self.process = subprocess.Popen(  # noqa: S603
             [*NEARLINE, "serve", "shop.toml", *options],
             cwd=folder,
@@ -126,8 +128,8 @@ def serve(folder):
     """Starts servers, and ends them."""
     servers = []
 
-    def start(*options):
-        servers.append(Server(folder, *options))
+    def start(*options, **variables):
+        servers.append(Server(folder, *options, **variables))
         return servers[-1]
 
     yield start
@@ -251,6 +253,46 @@ def test_with_a_certificate_it_answers_by_tls_and_asks_for_the_token(folder, ser
         connection.request("POST", "/v1/rank", json.dumps(BODY), {"Authorization": "Bearer it's me"})
         assert len(json.loads(connection.getresponse().read())["ranked"]) == 3
     assert len(logged(folder)) == 3
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes spans as a collector of OpenTelemetry does."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, ExportTraceServiceRequest.FromString(body)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_requests_are_spans_of_the_trace_they_came_with(folder, serve):
+    (folder / "shop.toml").write_text(CONFIG + "traces = true\n")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        collector.got = []
+        thread = threading.Thread(target=collector.serve_forever)
+        thread.start()
+        server = serve(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}")
+        with closing(server.connect()) as connection:
+            trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+            connection.request(
+                "POST", "/v1/rank", json.dumps(BODY), {"traceparent": f"00-{trace}-{parent}-01"}
+            )
+            assert connection.getresponse().status == 200
+        assert server.ask("GET", "/health/ready")[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end()[0] == 0
+        collector.shutdown()
+        thread.join()
+    (path, request), *others = collector.got
+    (resource,) = request.resource_spans
+    (span,) = resource.scope_spans[0].spans
+    assert (path, others) == ("/v1/traces", [])
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (trace, parent)
+    assert "/v1/rank" in {one.value.string_value for one in span.attributes}
+    assert "nearline" in {one.value.string_value for one in resource.resource.attributes}
 
 
 def test_a_public_client_of_the_open_inference_protocol_is_answered(folder, serve):
