@@ -58,6 +58,11 @@ TLS = """certificate = "key.pem"
 key = "key.pem"
 token_file = "token"
 """
+PRICES = """
+from nearline.serve import FeatureFunction
+
+by_name = FeatureFunction("of_item", lambda name, entities, features: {"price": int(name[1:]) / 10})
+"""
 BODY = {"candidates": [{"id": f"m{i}", "features": {"of_item": {"price": i / 10}}} for i in range(5)], "k": 3}
 
 
@@ -350,9 +355,23 @@ def test_a_server_that_learns_inline_answers_by_what_it_was_told(folder, serve):
     assert any(isinstance(event, Feedback) for event in logged(folder))
 
 
+def test_a_feature_function_beside_the_configuration_is_asked(folder, serve):
+    (folder / "prices.py").write_text(PRICES)
+    (folder / "shop.toml").write_text(CONFIG + 'functions = ["prices:by_name"]\n')
+    server = serve()
+    scored = server.ask("POST", "/v1/score", {"candidates": [{"id": "m5"}, {"id": "m9"}]})[1]["scored"]
+    assert scored[0]["linear"] != scored[1]["linear"]
+    (folder / "shop.toml").write_text(CONFIG)
+    given = [{"id": f"m{i}", "features": {"of_item": {"price": i / 10}}} for i in (5, 9)]
+    assert serve().ask("POST", "/v1/score", {"candidates": given})[1]["scored"] == scored
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ('functions = ["prices"]\n', 'expected "module:name"'),
+        ('functions = ["no_such_module:f"]\n', "No module named 'no_such_module'"),
+        ('functions = ["json:loads"]\n', "expected a FeatureFunction, got function"),
         ('token_file = "none"\n', "serve.token_file"),
         ('certificate = "a"\n', "expected certificate and key"),
         ('item = "shelf"\n', "serve.item: no random effect"),

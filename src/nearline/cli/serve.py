@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nearline.cli.console import INTERRUPTED
+from nearline.cli.functions import feature_functions
 from nearline.config import Config, read_config
 from nearline.errors import ConfigError, ModelError
 from nearline.events.embedded import EmbeddedLog
@@ -88,7 +89,14 @@ def _opened(path: Path, stack: ExitStack) -> Scorer:
     if config.serve.learn == "inline":
         _learn(config, folder, log, store, stack)
     kept = KeptCandidates(folder / "candidates")
-    scorer = Scorer(store, log, scorer_settings(config, path), kept=kept, waiting=config.serve.waiting)
+    scorer = Scorer(
+        store,
+        log,
+        scorer_settings(config, path),
+        kept=kept,
+        functions=feature_functions(config.serve.functions, path.parent),
+        waiting=config.serve.waiting,
+    )
     stack.callback(scorer.close)
     scorer.start()
     return scorer
