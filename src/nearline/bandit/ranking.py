@@ -34,8 +34,8 @@ def top(scores: Floats, k: int) -> Ints:
     The order is total: of equal scores the earlier place goes first, and a candidate without a score (NaN) counts as
     one of minus infinity.
     """
-    first: Ints = top_of_each(scores[None, :], k)[0]
-    return first
+    low = np.where(np.isnan(scores), np.inf, -scores)
+    return np.argsort(low, kind="stable")[: max(k, 0)]
 
 
 def top_of_each(scores: Floats, k: int) -> Ints:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import cast, final
 
 import msgspec
 import numpy as np
@@ -87,8 +87,7 @@ def asked(
         return _with(_of_matrix(request, matrix, layout, item_kind, limits), extra, layout)
     count = len(request.candidates)
     _require_count(count, limits)
-    slots, own = _split(request.candidates, kept)
-    names = [one if isinstance(one, str) else one.id for one in request.candidates]
+    names, slots, own = _split(request.candidates, kept)
     _require_names("$.candidates", names, limits)
     _require_own(request, own, limits)
     if slots is not None and _overlaps(request.features, kept.keys):
@@ -140,27 +139,27 @@ def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
 
 def _split(
     candidates: Sequence[str | Candidate], kept: KeptCandidates
-) -> tuple[Ints | None, dict[int, Candidate]]:
-    """The slots of those asked for by id, -1 of the others; and the others, by place."""
-    own = (
-        {}
-        if set(map(type, candidates)) == {str}
-        else {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
-    )
-    if len(own) == len(candidates):
-        return None, own
-    found = (
-        kept.slots(candidates)
-        if not own
-        else [kept.slot(c) if isinstance(c, str) else -1 for c in candidates]
-    )
-    if None in found:
-        place = found.index(None)
-        raise RequestError(
-            f"$.candidates[{place}]",
-            f"no features are kept of {candidates[place]!r}: put them, or give the candidate as an object",
-        )
-    return np.array(found, dtype=np.int64), own
+) -> tuple[list[str], Ints | None, dict[int, Candidate]]:
+    """The ids; the slots of those asked for by id, -1 of the others; and the others, by place."""
+    if set(map(type, candidates)) == {str}:
+        names = cast("list[str]", candidates)
+        own: dict[int, Candidate] = {}
+    else:
+        names = [one if isinstance(one, str) else one.id for one in candidates]
+        own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
+        if len(own) == len(candidates):
+            return names, None, own
+    slots = kept.slots(names)
+    if own:
+        slots[list(own)] = -1
+    if slots.min() < 0:
+        for place in np.flatnonzero(slots < 0).tolist():
+            if place not in own:
+                raise RequestError(
+                    f"$.candidates[{place}]",
+                    f"no features are kept of {names[place]!r}: put them, or give the candidate as an object",
+                )
+    return names, slots, own
 
 
 def _entities(
@@ -203,7 +202,8 @@ def _of_matrix(
         _require_matrix(f"$.features.{bag}", matrix.keys_of(bag), values, count, limits)
         _require_once(f"$.features.{bag}", request.features.get(bag, {}), matrix.row(bag, 0))
         if bag in layout.bags:
-            own[bag] = Entries(layout.bags[bag].numbers(map(canonical, matrix.keys_of(bag))), values)
+            number = layout.bags[bag].numbers(map(canonical, matrix.keys_of(bag)))
+            own[bag] = Entries(number, np.ascontiguousarray(values, np.float64))
 
     def encode(place: int) -> Mapping[str, Raw]:
         return {bag: Raw(_encode(matrix.row(bag, place))) for bag in matrix.features}
