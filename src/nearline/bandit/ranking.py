@@ -34,8 +34,11 @@ def top(scores: Floats, k: int) -> Ints:
     The order is total: of equal scores the earlier place goes first, and a candidate without a score (NaN) counts as
     one of minus infinity.
     """
-    low = np.where(np.isnan(scores), np.inf, -scores)
-    return np.argsort(low, kind="stable")[: max(k, 0)]
+    low = -scores
+    first: Ints = low.argsort(kind="stable")[: max(k, 0)]
+    if len(first) == 0 or low[first[-1]] < np.inf:
+        return first
+    return np.where(np.isnan(low), np.inf, low).argsort(kind="stable")[: len(first)]  # NaN is sorted last
 
 
 def top_of_each(scores: Floats, k: int) -> Ints:

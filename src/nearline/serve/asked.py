@@ -1,12 +1,11 @@
 """A request -> the candidates it asks about: their names, features and entities, within the limits."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import cast, final
 
 import msgspec
 import numpy as np
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.errors import RequestError
@@ -31,8 +30,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class Asked(Struct, frozen=True, eq=False):
     """The C candidates of a request.
 
     Attributes
@@ -50,7 +48,7 @@ class Asked:
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
     encode: Callable[[int], Mapping[str, Raw]]
-    extra: Mapping[str, Extra] = field(default_factory=dict)
+    extra: Mapping[str, Extra] = {}
 
     def entities_of(self, places: Sequence[int]) -> list[dict[str, str]]:
         """Kind to name, of the candidates at these places."""
@@ -134,7 +132,8 @@ def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
             **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()},
         }
 
-    return replace(asked, featured=replace(featured, own=own), encode=encode, extra=extra)
+    featured = msgspec.structs.replace(featured, own=own)
+    return msgspec.structs.replace(asked, featured=featured, encode=encode, extra=extra)
 
 
 def _split(

@@ -1,11 +1,11 @@
 """The features of a request's candidates -> what the fixed effect says of each, and a row for each random effect."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, TypeAlias, final
 
 import numpy as np
+from msgspec import Struct
 from scipy.sparse import coo_array, csr_array
 
 from nearline.arrays import Csr, Floats, Ints
@@ -33,8 +33,7 @@ class KeptRows(Protocol):
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Featured:
+class Featured(Struct, frozen=True, eq=False):
     """The features of the C candidates of a request.
 
     Attributes
@@ -52,8 +51,7 @@ class Featured:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class GatheredRows:
+class GatheredRows(Struct, frozen=True, eq=False):
     """The rows of C candidates of one dense effect, by where they are: see `kernels._posterior.gather_rows`."""
 
     count: int

@@ -1,10 +1,10 @@
 """What is believed of candidates -> numbers to show: expectation, uncertainty, and the contribution of each part."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from msgspec import Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.model.game import expected_response
@@ -14,8 +14,7 @@ from nearline.serve.generation import Believed, ServingGeneration
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Explained:
+class Explained(Struct, frozen=True, eq=False):
     """Of some candidates of a request, a value each, on the link scale but `expected`.
 
     Attributes
@@ -41,23 +40,23 @@ def explained(serving: ServingGeneration, about: Asked, believed: Believed, plac
     """The numbers of the candidates at these places."""
     contributions = believed.candidates.contributions(places)
     effects = [(name, mean, variance) for name, (mean, variance) in contributions.items()]
-    linear = believed.candidates.offset[places]
-    variance = np.zeros(len(places)) if believed.widened is None else believed.widened[places]
+    linear = believed.candidates.offset.take(places)
+    variance = np.zeros(len(places)) if believed.widened is None else believed.widened.take(places)
     for _, mean, spread in effects:
         linear += mean
         variance += spread
     model = serving.model
     spread = variance + model.noise_variance if model.outcome is Outcome.NORMAL else variance
     return Explained(
-        about.offset[places],
-        believed.fixed[places],
+        about.offset.take(places),
+        believed.fixed.take(places),
         effects,
         linear,
         np.sqrt(spread),
         expected_response(model.outcome, linear, variance),
         model.outcome is Outcome.BERNOULLI,
         [
-            (kind, [version] * len(places) if isinstance(version, int) else version[places].tolist())
+            (kind, [version] * len(places) if isinstance(version, int) else version.take(places).tolist())
             for kind, version in believed.versions.items()
         ],
     )

@@ -1,10 +1,10 @@
 """One generation as it serves: model, numbered features, beliefs, rows of kept candidates."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from msgspec import Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.bandit import Candidates, EffectTerm, Term
@@ -22,8 +22,7 @@ from nearline.store.seam import ModelStore
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Believed:
+class Believed(Struct, frozen=True, eq=False):
     """What is believed of the C candidates of a request.
 
     Attributes

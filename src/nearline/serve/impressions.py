@@ -1,12 +1,11 @@
 """What is shown -> records of impressions: everything that is learned from them, as served."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from nearline.arrays import Floats
 from nearline.events.wire import ImpressionTemplate, joined_maps
@@ -19,8 +18,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """What all impressions of a request have in common.
 
     `places` are those of the shown candidates in the request. An impression is called by the request's id and that

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, final
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.events.impression import feature_name_and_term
@@ -48,8 +49,7 @@ class BagColumns:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Entries:
+class Entries(Struct, frozen=True, eq=False):
     """Features of one bag for candidates 0 to C - 1.
 
     Either a block, `number` int64[m] and `values` float64[C, m], where `row` is None; or one entry each, `row`,

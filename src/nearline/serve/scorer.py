@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Self, final
 
 import numpy as np
+from msgspec import Struct
 
 from nearline.arrays import Floats
 from nearline.bandit import Policy
@@ -74,8 +75,7 @@ class ScorerSettings:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class Answer(Struct, frozen=True, eq=False):
     """A ranking that must not be given out before its records are in the log.
 
     Attributes
@@ -116,8 +116,7 @@ class Answer:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Believable:
+class Believable(Struct, frozen=True, eq=False):
     """What is believed of all candidates."""
 
     model: str
