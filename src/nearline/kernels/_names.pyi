@@ -20,5 +20,11 @@ class Names:
     def remove(self, name: str) -> int:
         """Forget a name; the number that it had, -1 if it was not here."""
 
-    def find(self, names: Sequence[str], out: Ints) -> None:
-        """Write the number of each name into `out`, int64[names]; -1 of one that is not here."""
+    def find(self, names: Sequence[str], out: Ints) -> int:
+        """Write the number of each name into `out`, int64[names], -1 of one that is not here; return how many."""
+
+def read_texts(content: bytes) -> list[str]:
+    """Texts of UTF-8, each after its length in four bytes, the lowest first.
+
+    Raises `ValueError` where a length reaches beyond the end, `UnicodeDecodeError` for what is not UTF-8.
+    """

@@ -78,8 +78,8 @@ class Names {
     return number;
   }
 
-  // The number of each name into `out`, -1 of one that is not here.
-  void find_many(nb::handle names, nb::handle out_array) const {
+  // The number of each name into `out`, -1 of one that is not here; returns of how many that is so.
+  int64_t find_many(nb::handle names, nb::handle out_array) const {
     const Array<int64_t> out(out_array, "out");
     const nb::object sequence = nb::steal(PySequence_Fast(names.ptr(), "expected a sequence of names"));
     if (!sequence.is_valid()) throw nb::python_error();
@@ -90,6 +90,7 @@ class Names {
     std::string_view texts[kTogether];
     uint64_t hashes[kTogether];
     bool is_text[kTogether];
+    int64_t missing = 0;
     for (Py_ssize_t begin = 0; begin < count; begin += kTogether) {
       const Py_ssize_t n = std::min(kTogether, count - begin);
       for (Py_ssize_t i = 0; i < n; ++i) {
@@ -97,8 +98,13 @@ class Names {
         hashes[i] = is_text[i] ? hash(texts[i]) : 0;
         __builtin_prefetch(&places_[hashes[i] & mask()]);
       }
-      for (Py_ssize_t i = 0; i < n; ++i) out[begin + i] = is_text[i] ? places_[find(texts[i], hashes[i])].number : kNone;
+      for (Py_ssize_t i = 0; i < n; ++i) {
+        const int64_t number = is_text[i] ? places_[find(texts[i], hashes[i])].number : kNone;
+        out[begin + i] = number;
+        missing += number == kNone;
+      }
     }
+    return missing;
   }
 
  private:
@@ -130,6 +136,24 @@ class Names {
   int64_t size_ = 0;
 };
 
+// Texts, each after its length, uint32 little endian.
+nb::list read_texts(nb::bytes content) {
+  const auto* data = reinterpret_cast<const uint8_t*>(content.c_str());
+  const size_t end = content.size();
+  nb::list texts;
+  for (size_t at = 0; at < end;) {
+    require_that(end - at >= 4, "a length of four bytes does not fit");
+    const size_t size = data[at] | data[at + 1] << 8 | data[at + 2] << 16 | static_cast<size_t>(data[at + 3]) << 24;
+    at += 4;
+    require_that(end - at >= size, "a text is longer than what follows");
+    PyObject* text = PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(data + at), static_cast<Py_ssize_t>(size), nullptr);
+    if (!text) throw nb::python_error();
+    texts.append(nb::steal(text));
+    at += size;
+  }
+  return texts;
+}
+
 }  // namespace
 
 NB_MODULE(_names, module) {
@@ -141,4 +165,5 @@ NB_MODULE(_names, module) {
       .def("put", &Names::put)
       .def("remove", &Names::remove)
       .def("find", &Names::find_many);
+  module.def("read_texts", &read_texts);
 }

@@ -18,7 +18,6 @@ from nearline.serve.layout import (
     Entries,
     FeaturesOfBag,
     Layout,
-    canonical,
     entries_of,
     list_keys,
 )
@@ -87,31 +86,40 @@ def asked(
     _require_count(count, limits)
     names, slots, own = _split(request.candidates, kept)
     _require_names("$.candidates", names, limits)
-    _require_own(request, own, limits)
     if slots is not None and _overlaps(request.features, kept.keys):
         _require_apart(request, slots, kept)
+    entries = _own_entries(request, own, layout, limits, count) if own else {}
+    shared = shared_entries(layout, request.features)
+    featured = Featured(count, shared, entries, None if slots is None else (rows, slots))
+    offset = np.full(count, float(request.offset))
+    for place, one in own.items():
+        offset[place] += one.offset
+
+    def encode(place: int) -> Mapping[str, Raw]:
+        if slots is not None and place not in own:
+            return kept.encoded(int(slots[place]))
+        return {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
+
+    entities = _entities(request, names, slots, own, kept, item_kind)
+    return _with(Asked(names, featured, entities, offset, encode), extra, layout)
+
+
+def _own_entries(
+    request: RankRequest | ScoreRequest,
+    own: Mapping[int, Candidate],
+    layout: Layout,
+    limits: Limits,
+    count: int,
+) -> dict[str, Entries]:
+    """The entries of features that candidates brought, within the limits and finite."""
+    _require_own(request, own, limits)
     places = list(own)
     entries = own_entries(layout, [own[place].features for place in places], places, count)
     if any((one.number < 0).any() for one in entries.values()) or not _are_known(own, layout):
         for place, one in own.items():  # names that the model knows are not too long
             require_features(f"$.candidates[{place}].features", one.features, limits)
     _require_finite(entries, request)
-    featured = Featured(
-        count, shared_entries(layout, request.features), entries, None if slots is None else (rows, slots)
-    )
-    offset = np.full(count, float(request.offset))
-    for place, one in own.items():
-        offset[place] += one.offset
-
-    listed = [] if slots is None else slots.tolist()
-
-    def encode(place: int) -> Mapping[str, Raw]:
-        if place not in own:
-            return kept.encoded(listed[place])
-        return {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
-
-    entities = _entities(request, names, slots, own, kept, item_kind)
-    return _with(Asked(names, featured, entities, offset, encode), extra, layout)
+    return entries
 
 
 def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
@@ -148,10 +156,10 @@ def _split(
         own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
         if len(own) == len(candidates):
             return names, None, own
-    slots = kept.slots(names)
+    slots, missing = kept.slots(names)
     if own:
         slots[list(own)] = -1
-    if slots.min() < 0:
+    if missing:
         for place in np.flatnonzero(slots < 0).tolist():
             if place not in own:
                 raise RequestError(
@@ -199,9 +207,10 @@ def _of_matrix(
     own = {}
     for bag, values in matrix.features.items():
         _require_matrix(f"$.features.{bag}", matrix.keys_of(bag), values, count, limits)
-        _require_once(f"$.features.{bag}", request.features.get(bag, {}), matrix.row(bag, 0))
+        if bag in request.features:
+            _require_once(f"$.features.{bag}", request.features[bag], matrix.row(bag, 0))
         if bag in layout.bags:
-            number = layout.bags[bag].numbers(map(canonical, matrix.keys_of(bag)))
+            number = layout.bags[bag].numbers_of(tuple(matrix.keys_of(bag)))
             own[bag] = Entries(number, np.ascontiguousarray(values, np.float64))
 
     def encode(place: int) -> Mapping[str, Raw]:

@@ -76,11 +76,9 @@ class EffectBeliefs:
 
         Those have the population prior, as entities have that nobody has seen. Slots hold until the next call.
         """
-        slots = self._slots(names, now_ms, expired)
-        unknown = slots < 0
-        missing = int(np.count_nonzero(unknown))
+        slots, missing = self._slots(names, now_ms, expired)
         if missing:
-            slots[unknown] = _PRIOR
+            slots[slots < 0] = _PRIOR
         self._index.touch(slots)
         return slots, missing
 
@@ -100,7 +98,8 @@ class EffectBeliefs:
 
     def versions(self, slots: Ints) -> Ints:
         """int64[slots], of the records; 0 of an entity nobody has seen, and of one not looked for."""
-        return self._version[slots]
+        versions: Ints = self._version.take(slots)
+        return versions
 
     def drop(self, names: Sequence[str]) -> None:
         """These have a new record."""
@@ -110,7 +109,7 @@ class EffectBeliefs:
     def drop_partition(self, partition: int) -> None:
         """Any entity of the partition may have a new record."""
         names = self._index.names()
-        slots = self._index.find(names)
+        slots, _ = self._index.find(names)
         self.drop([names[i] for i in np.flatnonzero(self._partition[slots] == partition).tolist()])
 
     def warm(self, names: Sequence[str], now_ms: int) -> None:
@@ -121,25 +120,26 @@ class EffectBeliefs:
         """Entities that were asked for lately."""
         return self._index.busiest()
 
-    def _slots(self, names: Sequence[str], now_ms: int, expired: Expired) -> Ints:
-        """Where the beliefs are, int64[names]; -1 where they were not read in time."""
-        slots = self._index.find(names)
+    def _slots(self, names: Sequence[str], now_ms: int, expired: Expired) -> tuple[Ints, int]:
+        """Where the beliefs are, int64[names], -1 where they were not read in time; and how many were not."""
+        slots, lacking = self._index.find(names)
         if self._forgetting.time_constant_ms is not None:
             old = (slots >= 0) & (self._until_ms[slots] < now_ms)
             self.drop([names[i] for i in np.flatnonzero(old).tolist()])
             slots[old] = -1
-        if slots.min(initial=0) < 0:
+            lacking = int(np.count_nonzero(slots < 0))
+        self.hits += len(names) - lacking
+        if lacking:
             self._read_lacking(names, slots, now_ms, expired)
-        else:
-            self.hits += len(names)
-        return slots
+            lacking = int(np.count_nonzero(slots < 0))
+        return slots, lacking
 
     def _read_lacking(self, names: Sequence[str], slots: Ints, now_ms: int, expired: Expired) -> None:
         """Read the beliefs that have no slot, and put where they are into `slots`, until the deadline."""
         lacking = np.flatnonzero(slots < 0)
         of_each = [names[i] for i in lacking.tolist()]
         wanted = list(dict.fromkeys(of_each))
-        self.hits, self.misses = self.hits + len(names) - len(lacking), self.misses + len(wanted)
+        self.misses += len(wanted)
         found: dict[str, int] = {}
         for begin in range(0, len(wanted), _READ_AT_ONCE):
             if expired():

@@ -35,11 +35,10 @@ class ClockIndex:
     def __len__(self) -> int:
         return len(self._slot) - 1
 
-    def find(self, names: Sequence[str]) -> Ints:
-        """The slot of each name, int64[names]; -1 of one that has none."""
+    def find(self, names: Sequence[str]) -> tuple[Ints, int]:
+        """The slot of each name, int64[names], -1 of one that has none; and how many have none."""
         slots = np.empty(len(names), np.int64)
-        self._slot.find(names, slots)
-        return slots
+        return slots, self._slot.find(names, slots)
 
     def touch(self, slots: Ints) -> None:
         """Remember that these were asked for."""

@@ -65,6 +65,8 @@ _template = lru_cache(64)(ImpressionTemplate)
 def _together(shared: Mapping[str, Raw], own: Mapping[str, Raw]) -> dict[str, Raw]:
     """Bag to features as MessagePack; a bag of which there are features in both has those of both."""
     bags = {**shared, **own}
+    if shared.keys().isdisjoint(own):
+        return bags
     for bag in shared.keys() & own.keys():
         bags[bag] = Raw(joined_maps((bytes(shared[bag]), bytes(own[bag]))))
     return bags

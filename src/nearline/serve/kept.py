@@ -116,11 +116,10 @@ class KeptCandidates:
         """What is kept of a candidate."""
         return None if (slot := self._slot.get(name)) < 0 else self._kept[slot]
 
-    def slots(self, names: Sequence[str]) -> Ints:
-        """Where candidates are until they are deleted, int64[names]; -1 of one that is not kept."""
+    def slots(self, names: Sequence[str]) -> tuple[Ints, int]:
+        """Where candidates are until deleted, int64[names], -1 of one that is not kept; and how many are not."""
         slots = np.empty(len(names), np.int64)
-        self._slot.find(names, slots)
-        return slots
+        return slots, self._slot.find(names, slots)
 
     def at(self, slot: int) -> KeptFeatures:
         """What is kept there."""

@@ -6,6 +6,7 @@ candidate or [1, m] of all. Without a bag of each, candidates are those whose fe
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Final, final
 
@@ -131,6 +132,12 @@ def _names(tensor: Tensor) -> list[str] | None:
         raise RequestError(
             f"$.inputs.{tensor.name}.parameters.features", "expected names with commas between them"
         )
+    return _split(names)
+
+
+@lru_cache(256)
+def _split(names: str) -> list[str]:
+    """Names with commas between them, as they come time and again; not to be changed."""
     return names.split(",")
 
 
