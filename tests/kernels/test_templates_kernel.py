@@ -36,6 +36,11 @@ def test_rows_of_message_pack_say_what_the_columns_do(rows):
     assert [msgspec.msgpack.decode(one) for one in written] == [[*row, row[2], row[0]] for row in rows]
 
 
+def test_an_array_of_two_dimensions_is_as_many_columns():
+    values = np.array([[1.5, 2.5], [3.5, 4.5]])
+    assert json_rows([b"[", b",", b",", b"]"], [["a", "b"], values]) == b'["a",1.5,2.5],["b",3.5,4.5]'
+
+
 def test_a_whole_number_stays_a_real_one_and_what_is_not_finite_is_null():
     values = np.array([1.0, -0.0, 1e300, np.nan, np.inf])
     assert json_rows([b"", b""], [values]) == b"1.0,-0.0,1e+300,null,null"
@@ -52,6 +57,8 @@ def test_a_whole_number_stays_a_real_one_and_what_is_not_finite_is_null():
         ([b"", b""], [[None]], TypeError),
         (["", b""], [[1]], TypeError),
         ([b"", b""], [7], TypeError),
+        ([b"", b""], [np.zeros((2, 2))], ValueError),
+        ([b"", b""], [np.zeros((2, 1, 1))], ValueError),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(fixed, columns, error):

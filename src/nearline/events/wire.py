@@ -61,12 +61,12 @@ class ImpressionTemplate:
         for effect in effects:
             contributions[-1] += _encoder.encode(effect) + pair
             contributions += [b"", b""]
-        contributions[0] = _map_of(len(effects)) + contributions[0]
+        contributions[0] = map_of(len(effects)) + contributions[0]
         versions = [b""]
         for kind in kinds:
             versions[-1] += _encoder.encode(kind)
             versions.append(b"")
-        versions[0] = _map_of(len(kinds)) + versions[0]
+        versions[0] = map_of(len(kinds)) + versions[0]
         self._contributions, self._versions = contributions, versions
 
     def around(self, time_ms: int, policy: str, generation: int, resolves_ms: int | None) -> list[bytes]:
@@ -118,12 +118,17 @@ def joined_maps(maps: Sequence[bytes]) -> bytes:
         size, begin = _map_head(one)
         count += size
         entries.append(one[begin:])
-    return _map_of(count) + b"".join(entries)
+    return map_of(count) + b"".join(entries)
 
 
-def _map_of(entries: int) -> bytes:
-    """How a map of fewer than 65,536 entries begins."""
+def map_of(entries: int) -> bytes:
+    """How a map of fewer than 65,536 entries begins in MessagePack."""
     return bytes([0x80 | entries]) if entries < 16 else b"\xde" + entries.to_bytes(2, "big")
+
+
+def array_of(entries: int) -> bytes:
+    """How an array of fewer than 65,536 entries begins likewise."""
+    return bytes([0x90 | entries]) if entries < 16 else b"\xdc" + entries.to_bytes(2, "big")
 
 
 def _map_head(encoded: bytes) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """Columns to rows of JSON and MessagePack, by a template.
 
 A row is fixed[0], the value of columns[0], fixed[1] and so on to fixed[-1], one more than there are columns. A column
-is float64[rows], int64[rows], or a list of str, of int, or of bytes that are written as they are. Raises `ValueError`
-where lengths differ, `UnicodeEncodeError` for a text that UTF-8 cannot write.
+is float64[rows], int64[rows], or a list of str, of int, or of bytes that are written as they are; float64[rows, m] is
+m columns. Raises `ValueError` where lengths differ, `UnicodeEncodeError` for a text that UTF-8 cannot write.
 """
 
 from typing import TypeAlias

@@ -1,7 +1,8 @@
 // Rows of columns, written into a template: constant bytes with a value of each column in between. A reply to a request
 // and the records of what it shows differ from row to row in a dozen numbers and two names; the rest is made once.
 //
-// A column is an array of float64 or int64, or a list of str, of int, or of bytes that are written as they are.
+// A column is an array of float64 or int64, or a list of str, of int, or of bytes that are written as they are. An array
+// of two dimensions is as many columns as it has.
 #include <nanobind/nanobind.h>
 
 #include <charconv>
@@ -123,19 +124,24 @@ class Column {
       return;
     }
     Py_buffer view;
-    if (PyObject_GetBuffer(values.ptr(), &view, PyBUF_FORMAT) != 0) throw nb::python_error();
-    const bool is_double = nearline::is_format_of_number<double>(view.format);
+    if (PyObject_GetBuffer(values.ptr(), &view, PyBUF_FORMAT | PyBUF_ND) != 0) throw nb::python_error();
+    const bool is_double = nearline::is_format_of_number<double>(view.format), is_flat = view.ndim == 1;
+    if (view.ndim > 0) size_ = view.shape[0];
+    if (view.ndim == 2) width_ = view.shape[1];
+    const bool fits = is_flat || view.ndim == 2;
     PyBuffer_Release(&view);
+    require_that(fits, "a column has one dimension, or two");
     if (is_double) floats_ = Array<const double>(values, "column");
     else integers_ = Array<const int64_t>(values, "column");
-    size_ = is_double ? floats_.size() : integers_.size();
   }
   int64_t size() const { return size_; }
+  int64_t width() const { return width_; }
 
+  // The value of row i in column j of this one.
   template <class Format>
-  void write(std::string& out, int64_t i) const {
-    if (floats_) return Format::number(out, floats_[i]);
-    if (integers_) return Format::number(out, integers_[i]);
+  void write(std::string& out, int64_t i, int64_t j) const {
+    if (floats_) return Format::number(out, floats_[i * width_ + j]);
+    if (integers_) return Format::number(out, integers_[i * width_ + j]);
     const nb::handle item = PyList_GetItem(list_.ptr(), i);
     if (!item.is_valid()) throw nb::python_error();
     if (PyBytes_Check(item.ptr())) out += bytes_of(item);
@@ -147,7 +153,7 @@ class Column {
   nb::object list_;
   Array<const double> floats_;
   Array<const int64_t> integers_;
-  int64_t size_ = 0;
+  int64_t size_ = 0, width_ = 1;
 };
 
 struct Template {
@@ -159,17 +165,22 @@ struct Template {
     for (nb::handle one : fixed_list) fixed.push_back(bytes_of(one));
     columns.reserve(column_list.size());
     for (nb::handle one : column_list) columns.emplace_back(one);
-    require_that(!columns.empty() && fixed.size() == columns.size() + 1, "expected bytes around every column");
+    size_t width = 0;
+    for (const Column& column : columns) width += static_cast<size_t>(column.width());
+    require_that(!columns.empty() && fixed.size() == width + 1, "expected bytes around every column");
     rows = columns.front().size();
     for (const Column& column : columns) require_that(column.size() == rows, "columns differ in length");
   }
 
   template <class Format>
   void write(std::string& out, int64_t row) const {
-    out += fixed.front();
-    for (size_t c = 0; c < columns.size(); ++c) {
-      columns[c].write<Format>(out, row);
-      out += fixed[c + 1];
+    auto between = fixed.begin();
+    out += *between++;
+    for (const Column& column : columns) {
+      for (int64_t j = 0; j < column.width(); ++j) {
+        column.write<Format>(out, row, j);
+        out += *between++;
+      }
     }
   }
 };

@@ -38,7 +38,7 @@ class Asked(Struct, frozen=True, eq=False):
     featured : their features.
     entities : kind to one name for all, or to one for each; `NOBODY` where there is none.
     offset : float64[C], of the request and of each.
-    encode : bag to a candidate's own features as MessagePack.
+    encode : of the candidates at these places, bag to their own features as MessagePack.
     extra : bag to what a feature function said.
     """
 
@@ -46,7 +46,7 @@ class Asked(Struct, frozen=True, eq=False):
     featured: Featured
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
-    encode: Callable[[int], Mapping[str, Raw]]
+    encode: Callable[[Sequence[int]], list[Mapping[str, Raw]]]
     extra: Mapping[str, Extra] = {}
 
     def entities_of(self, places: Sequence[int]) -> list[dict[str, str]]:
@@ -95,10 +95,14 @@ def asked(
     for place, one in own.items():
         offset[place] += one.offset
 
-    def encode(place: int) -> Mapping[str, Raw]:
-        if slots is not None and place not in own:
-            return kept.encoded(int(slots[place]))
-        return {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
+    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+        at = [] if slots is None else slots.tolist()
+        return [
+            {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
+            if place in own
+            else kept.encoded(at[place])
+            for place in places
+        ]
 
     entities = _entities(request, names, slots, own, kept, item_kind)
     return _with(Asked(names, featured, entities, offset, encode), extra, layout)
@@ -129,16 +133,16 @@ def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
     featured = asked.featured
     own = dict(featured.own)
     for bag, one in extra.items():
-        if bag in featured.own or bag in featured.shared or bag in asked.encode(0):
+        if bag in featured.own or bag in featured.shared or bag in asked.encode([0])[0]:
             raise RequestError(f"$.features.{bag}", "the server computes these features: do not give them")
         if bag in layout.bags:
             own[bag] = entries_of(layout.bags[bag], one.features, None)
 
-    def encode(place: int) -> Mapping[str, Raw]:
-        return {
-            **asked.encode(place),
-            **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()},
-        }
+    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+        return [
+            {**known, **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()}}
+            for place, known in zip(places, asked.encode(places), strict=True)
+        ]
 
     featured = msgspec.structs.replace(featured, own=own)
     return msgspec.structs.replace(asked, featured=featured, encode=encode, extra=extra)
@@ -213,8 +217,9 @@ def _of_matrix(
             number = layout.bags[bag].numbers_of(tuple(matrix.keys_of(bag)))
             own[bag] = Entries(number, np.ascontiguousarray(values, np.float64))
 
-    def encode(place: int) -> Mapping[str, Raw]:
-        return {bag: Raw(_encode(matrix.row(bag, place))) for bag in matrix.features}
+    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+        rows = {bag: matrix.encoded(bag, places) for bag in matrix.features}
+        return [{bag: Raw(of_bag[i]) for bag, of_bag in rows.items()} for i in range(len(places))]
 
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)

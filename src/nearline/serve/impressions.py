@@ -49,7 +49,7 @@ def encode_shown(
         [
             shown.impressions(),
             [_encode(one) for one in about.entities_of(shown.places)],
-            [_encode(_together(shared, about.encode(place))) for place in shown.places],
+            [_encode(_together(shared, own)) for own in about.encode(shown.places)],
             *(column for _, mean, variance in parts.effects for column in (mean, variance)),
             parts.offset,
             parts.fixed,
