@@ -1,6 +1,7 @@
 """The server as a process: what it acknowledged is in the log after SIGKILL; it drains, and takes over changes."""
 
 import http.client
+import http.server
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import trustme
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from served import model
 
 from nearline.cli.main import run
@@ -56,6 +58,11 @@ TLS = """certificate = "key.pem"
 key = "key.pem"
 token_file = "token"
 """
+PRICES = """
+from nearline.serve import FeatureFunction
+
+by_name = FeatureFunction("of_item", lambda name, entities, features: {"price": int(name[1:]) / 10})
+"""
 BODY = {"candidates": [{"id": f"m{i}", "features": {"of_item": {"price": i / 10}}} for i in range(5)], "k": 3}
 
 
@@ -81,8 +88,8 @@ def folder(tmp_path):
 class Server:
     """`nearline serve` in a process of its own."""
 
-    def __init__(self, folder, *options):
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    def __init__(self, folder, *options, **variables):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", **variables}
         self.process = subprocess.Popen(  # noqa: S603
             [*NEARLINE, "serve", "shop.toml", *options],
             cwd=folder,
@@ -126,8 +133,8 @@ def serve(folder):
     """Starts servers, and ends them."""
     servers = []
 
-    def start(*options):
-        servers.append(Server(folder, *options))
+    def start(*options, **variables):
+        servers.append(Server(folder, *options, **variables))
         return servers[-1]
 
     yield start
@@ -253,6 +260,46 @@ def test_with_a_certificate_it_answers_by_tls_and_asks_for_the_token(folder, ser
     assert len(logged(folder)) == 3
 
 
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes spans as a collector of OpenTelemetry does."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, ExportTraceServiceRequest.FromString(body)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_requests_are_spans_of_the_trace_they_came_with(folder, serve):
+    (folder / "shop.toml").write_text(CONFIG + "traces = true\n")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        collector.got = []
+        thread = threading.Thread(target=collector.serve_forever)
+        thread.start()
+        server = serve(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}")
+        with closing(server.connect()) as connection:
+            trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+            connection.request(
+                "POST", "/v1/rank", json.dumps(BODY), {"traceparent": f"00-{trace}-{parent}-01"}
+            )
+            assert connection.getresponse().status == 200
+        assert server.ask("GET", "/health/ready")[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end()[0] == 0
+        collector.shutdown()
+        thread.join()
+    (path, request), *others = collector.got
+    (resource,) = request.resource_spans
+    (span,) = resource.scope_spans[0].spans
+    assert (path, others) == ("/v1/traces", [])
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (trace, parent)
+    assert "/v1/rank" in {one.value.string_value for one in span.attributes}
+    assert "nearline" in {one.value.string_value for one in resource.resource.attributes}
+
+
 def test_a_public_client_of_the_open_inference_protocol_is_answered(folder, serve):
     server = serve()
     with closing(triton.InferenceServerClient(f"localhost:{server.port}")) as client:
@@ -308,9 +355,23 @@ def test_a_server_that_learns_inline_answers_by_what_it_was_told(folder, serve):
     assert any(isinstance(event, Feedback) for event in logged(folder))
 
 
+def test_a_feature_function_beside_the_configuration_is_asked(folder, serve):
+    (folder / "prices.py").write_text(PRICES)
+    (folder / "shop.toml").write_text(CONFIG + 'functions = ["prices:by_name"]\n')
+    server = serve()
+    scored = server.ask("POST", "/v1/score", {"candidates": [{"id": "m5"}, {"id": "m9"}]})[1]["scored"]
+    assert scored[0]["linear"] != scored[1]["linear"]
+    (folder / "shop.toml").write_text(CONFIG)
+    given = [{"id": f"m{i}", "features": {"of_item": {"price": i / 10}}} for i in (5, 9)]
+    assert serve().ask("POST", "/v1/score", {"candidates": given})[1]["scored"] == scored
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ('functions = ["prices"]\n', 'expected "module:name"'),
+        ('functions = ["no_such_module:f"]\n', "No module named 'no_such_module'"),
+        ('functions = ["json:loads"]\n', "expected a FeatureFunction, got function"),
         ('token_file = "none"\n', "serve.token_file"),
         ('certificate = "a"\n', "expected certificate and key"),
         ('item = "shelf"\n', "serve.item: no random effect"),
