@@ -1,7 +1,9 @@
 """Serving: one server process on one core, under an open load from another process; and the cache of feature functions.
 
 A request has 100 candidates of 50 features; the store has 100,000 entities; what is shown (10 each) is in the log
-before it is answered. The requests come at a fixed rate whether or not the server keeps up (`benchmarks.load`).
+before it is answered. The requests come at a fixed rate whether or not the server keeps up (`benchmarks.load`). The
+policy is the default, greedy; Thompson sampling, whose propensities are counted in 200 further draws, has a figure of
+its own.
 """
 
 import json
@@ -85,9 +87,17 @@ def _served(folder: Path, port: int, pid: int, users: int, items: int, seconds: 
         found += [
             Measurement(f"{what}: p50", at_rate["p50"], "ms"),
             Measurement(f"{what}: p99", at_rate["p99"], "ms", Bar(20.0, "at most")),
+            Measurement(f"{what}: p99.9", at_rate["p99.9"], "ms"),
             Measurement(f"{what}: processor time a request", cpu_us, "us"),
+            Measurement(f"{what}: the load generator's share of its core", at_rate["busy"], ""),
         ]
-    return found
+    file = folder / "requests"
+    write_requests(file, [_by_id(rng, users, items, policy="thompson") for _ in range(100)])
+    thompson = _load(port, file, seconds=seconds / 2)
+    return [
+        *found,
+        Measurement("by id, Thompson sampling: at saturation", thompson["per_second"], "requests/s"),
+    ]
 
 
 def _load(port: int, file: Path, *, seconds: float, rate: float | None = None) -> dict[str, Any]:
@@ -119,11 +129,9 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _by_id(rng: np.random.Generator, users: int, items: int) -> bytes:
-    chosen = rng.choice(items, CANDIDATES, replace=False)
-    return _http(
-        "/v1/rank", json.dumps(_shared(rng, users) | {"candidates": [f"i{i}" for i in chosen]}).encode()
-    )
+def _by_id(rng: np.random.Generator, users: int, items: int, **more: str) -> bytes:
+    candidates = [f"i{i}" for i in rng.choice(items, CANDIDATES, replace=False)]
+    return _http("/v1/rank", json.dumps(_shared(rng, users) | {"candidates": candidates} | more).encode())
 
 
 def _named(rng: np.random.Generator, users: int, items: int) -> bytes:

@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     given = parser.parse_args()
     load = Load(read_requests(given.requests), given.rate, given.seconds)
+    begun = time.process_time()
     uvloop.run(load.run(given.host, given.port))
     took = time.perf_counter() - load.begin
     latency = np.array(load.latencies) * 1e3
@@ -155,6 +156,7 @@ def main() -> None:
         "per_second": len(latency) / min(took, given.seconds if given.rate is None else took),
         **{f"p{q}": float(np.percentile(latency, q)) for q in (50, 90, 99, 99.9)},
         "max": float(latency.max()),
+        "busy": (time.process_time() - begun) / took,
     }
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -26,6 +26,19 @@ Transaction: TypeAlias = Any
 T = TypeVar("T")
 
 _READERS = 1024
+
+
+class _Here:
+    """The number of the process here, as the system said it once."""
+
+    process = os.getpid()
+
+    @classmethod
+    def ask(cls) -> None:
+        cls.process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_Here.ask)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -54,7 +67,7 @@ class Environment:
     ) -> None:
         self.folder = folder
         self._refusal = refusal
-        self._process = os.getpid()
+        self._process = _Here.process
         self._gate = _Gate()
         with self._errors("cannot be opened: "):
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +95,13 @@ class Environment:
 
     def last_commit(self) -> int:
         """The number of the last commit of any process: one more with each. Quick to ask: nothing is read."""
-        if self._process != os.getpid():
+        if self._process != _Here.process:
             raise self._forked()
-        with self._gate:
+        self._gate.enter()
+        try:
             return int(self._lmdb.info()["last_txnid"])
+        finally:
+            self._gate.leave()
 
     @contextmanager
     def read(self, *, buffers: bool = False) -> Iterator[Transaction]:
@@ -123,7 +139,7 @@ class Environment:
 
     def close(self) -> None:
         """Let go of the files."""
-        if self._process == os.getpid():
+        if self._process == _Here.process:
             with self._gate.alone():
                 self._lmdb.close()
 
@@ -142,12 +158,13 @@ class Environment:
 
     def _forked(self) -> NearlineError:
         return self._refusal(
-            f"{self.folder}: opened in process {self._process}, used in its child {os.getpid()}: open it after the fork"
+            f"{self.folder}: opened in process {self._process}, used in its child {_Here.process}: "
+            "open it after the fork"
         )
 
     @contextmanager
     def _errors(self, what: str = "") -> Iterator[None]:
-        if self._process != os.getpid():
+        if self._process != _Here.process:
             raise self._forked()
         try:
             yield
@@ -175,12 +192,20 @@ class _Gate:
         self._alone = False
 
     def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def enter(self) -> None:
+        """Go inside, once nobody is alone there."""
         with self._lock:
             while self._alone:
                 self._changed.wait()
             self._inside += 1
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """Go outside again."""
         with self._lock:
             self._inside -= 1
             if self._alone:

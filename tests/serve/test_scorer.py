@@ -21,10 +21,12 @@ from nearline.serve import (
     KeptCandidates,
     KeptFeatures,
     PolicyChoice,
+    Ranking,
     RankRequest,
     Scorer,
     ScoreRequest,
     ScorerSettings,
+    Scores,
 )
 from nearline.store.embedded import EmbeddedStore
 from nearline.store.generations import Status
@@ -316,6 +318,24 @@ def test_propensities_are_logged_as_replied(policy, name):
     assert {event.policy for event in events} == {ranking.policy} == {name}
     assert [event.propensity for event in events] == [one.propensity for one in ranking.ranked]
     assert all(0.0 < one.propensity <= 1.0 for one in ranking.ranked)
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+@pytest.mark.parametrize("policy", ["greedy", PolicyChoice("thompson", draws=9)])
+@settings(max_examples=15)
+@given(
+    names=st.lists(st.text(min_size=1, max_size=40), min_size=3, max_size=6, unique=True),
+    seed=st.integers(0, 9),
+)
+def test_the_json_of_an_answer_says_what_the_answer_does(outcome, policy, names, seed):
+    store = live_store(model(outcome))
+    learn(store, "per-item", names[0], seed)
+    candidates = [Candidate(name) for name in names]
+    with Scorer(store, MemoryLog(), clock=clock()) as scorer:
+        answer = scorer.answer(RankRequest(candidates, {"user": "u1"}, policy=policy, k=2))
+        believed = scorer.believe(ScoreRequest(candidates, {"user": "u1"}))
+        assert msgspec.json.decode(answer.json(), type=Ranking) == answer.ranking
+        assert msgspec.json.decode(believed.json(), type=Scores) == believed.scores()
 
 
 CANDIDATE = [Candidate("m1")]

@@ -9,7 +9,7 @@ Its mean, its variance and draws of it come from here; what to show is chosen in
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 
@@ -20,10 +20,36 @@ from nearline.posterior.draws import add_draws
 from nearline.posterior.score import mean_of_blocks, score_blocks
 
 
+class Term(Protocol):
+    """What one random effect adds to the C candidates of a request, wherever its features and beliefs lie."""
+
+    @property
+    def name(self) -> str:
+        """Of the effect."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """C."""
+        ...
+
+    def mean(self) -> Floats:
+        """Mean of what it adds to each candidate, float64[C]."""
+        ...
+
+    def mean_and_variance(self, candidates: Ints | None = None) -> tuple[Floats, Floats]:
+        """Mean and variance of what it adds to each candidate, or to those listed, in their order."""
+        ...
+
+    def arrays(self) -> "EffectTerm":
+        """The same with features and beliefs in arrays of its own."""
+        ...
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class EffectTerm:
-    """What one random effect adds to the candidates of a request.
+    """A `Term` whose features and beliefs are given.
 
     A belief about the user is one block that all rows are grouped under; beliefs about items are a block each, and
     candidates of the same item are rows of the same block. An entity that nobody knows has the population prior as its
@@ -51,6 +77,26 @@ class EffectTerm:
                 f"effect {self.name!r}: expected a belief and a key for each of {entities} entities, "
                 f"got {self.beliefs.entities} and {self.keys.shape}"
             )
+
+    @property
+    def count(self) -> int:
+        """How many candidates there are."""
+        return self.rows.count
+
+    def mean(self) -> Floats:
+        """Mean of what it adds to each candidate, float64[C]."""
+        return mean_of_blocks(self.rows, self.beliefs)
+
+    def mean_and_variance(self, candidates: Ints | None = None) -> tuple[Floats, Floats]:
+        """Mean and variance of what it adds to each candidate, or to those listed, in their order."""
+        if candidates is None:
+            return score_blocks(self.rows, self.beliefs, factors=self.factors)
+        mean, variance = self.only(candidates).mean_and_variance()
+        return mean[candidates], variance[candidates]
+
+    def arrays(self) -> "EffectTerm":
+        """The term itself."""
+        return self
 
     def only(self, candidates: Ints) -> "EffectTerm":
         """The same for the candidates listed alone; the effect adds nothing to the others."""
@@ -101,15 +147,15 @@ class Candidates:
     """
 
     offset: Floats
-    effects: tuple[EffectTerm, ...] = ()
+    effects: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         if self.offset.ndim != 1:
             raise DataError(f"offset: expected one value a candidate, got shape {self.offset.shape}")
         for effect in self.effects:
-            if effect.rows.count != len(self.offset):
+            if effect.count != len(self.offset):
                 raise DataError(
-                    f"effect {effect.name!r}: expected {len(self.offset)} candidates, got {effect.rows.count}"
+                    f"effect {effect.name!r}: expected {len(self.offset)} candidates, got {effect.count}"
                 )
 
     def __len__(self) -> int:
@@ -119,14 +165,14 @@ class Candidates:
         """Mean of each score, float64[C]."""
         total = self.offset
         for effect in self.effects:
-            total = total + mean_of_blocks(effect.rows, effect.beliefs)
+            total = total + effect.mean()
         return total
 
     def mean_and_variance(self) -> tuple[Floats, Floats]:
         """Mean and variance of each score, float64[C] each; the effects are independent of each other."""
         mean, variance = self.offset, np.zeros(len(self))
         for effect in self.effects:
-            of_effect, spread = score_blocks(effect.rows, effect.beliefs, factors=effect.factors)
+            of_effect, spread = effect.mean_and_variance()
             mean, variance = mean + of_effect, variance + spread
         return mean, variance
 
@@ -134,7 +180,7 @@ class Candidates:
         """Mean and variance of the first candidate's score less the second's."""
         mean, variance = float(self.offset[0] - self.offset[1]), 0.0
         for effect in self.effects:
-            of_effect, spread = effect.difference()
+            of_effect, spread = effect.arrays().difference()
             mean, variance = mean + of_effect, variance + spread
         return mean, variance
 
@@ -143,12 +189,7 @@ class Candidates:
 
         These are the `contributions` of an impression.
         """
-        found = {}
-        for effect in self.effects:
-            some = effect.only(candidates)
-            mean, variance = score_blocks(some.rows, some.beliefs, factors=some.factors)
-            found[effect.name] = mean[candidates], variance[candidates]
-        return found
+        return {effect.name: effect.mean_and_variance(candidates) for effect in self.effects}
 
     def draws(self, request: int, count: int = 1, first: int = 0) -> Floats:
         """Return `count` draws of all scores, float64[count, C], of number `first` and on.
@@ -157,7 +198,7 @@ class Candidates:
         a `request_key`. Draw i of an entity is the same whatever else is drawn (see `nearline.bandit.keys`).
         """
         scores = np.repeat(self.offset[None, :], count, axis=0)
-        for effect in self.effects:
+        for effect in (effect.arrays() for effect in self.effects):
             add_draws(
                 effect.rows,
                 effect.beliefs,

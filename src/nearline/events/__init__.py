@@ -10,13 +10,11 @@ from nearline.events.partition import partition_of, partitions_of
 from nearline.events.wire import (
     EventHead,
     ImpressionHead,
-    ServedImpression,
     decode_event,
     decode_events,
     decode_head,
     encode_event,
     encode_events,
-    encode_served,
     joined_maps,
 )
 
@@ -32,7 +30,6 @@ __all__ = [
     "ImpressionHead",
     "MemoryLog",
     "Served",
-    "ServedImpression",
     "Tick",
     "decode_dead_letter",
     "decode_event",
@@ -41,7 +38,6 @@ __all__ = [
     "encode_dead_letter",
     "encode_event",
     "encode_events",
-    "encode_served",
     "examples_from_records",
     "joined_maps",
     "partition_of",

@@ -42,24 +42,51 @@ class ImpressionHead(Struct, frozen=True, array_like=True, tag=1, gc=False):
 
 
 @final
-class ServedImpression(Struct, frozen=True, array_like=True, tag=1, gc=False):
-    """An impression whose features, of each bag, are MessagePack already: what a service has ready, and cheaper.
+class ImpressionTemplate:
+    """The records of the impressions of one request, but for what differs: see `nearline.kernels._templates`.
 
-    The other fields are those of `Impression`.
+    The columns that go into it are id, entities and features as MessagePack, mean and variance of each effect, offset,
+    fixed, propensity, and the version of each kind: fields of `Impression` in its order.
+
+    Parameters
+    ----------
+    effects : that contribute.
+    kinds : of entities that have a version.
     """
 
-    id: str
-    time_ms: int
-    entities: dict[str, str]
-    features: dict[str, Raw]
-    contributions: dict[str, tuple[float, float]]
-    offset: float
-    fixed: float
-    propensity: float | None
-    policy: str
-    generation: int
-    versions: dict[str, int]
-    resolves_ms: int | None = None
+    def __init__(self, effects: Sequence[str], kinds: Sequence[str]) -> None:
+        pair = b"\x92"
+        self._begin = FORMAT + b"\x9d" + _encoder.encode(1)
+        contributions = [b""]
+        for effect in effects:
+            contributions[-1] += _encoder.encode(effect) + pair
+            contributions += [b"", b""]
+        contributions[0] = map_of(len(effects)) + contributions[0]
+        versions = [b""]
+        for kind in kinds:
+            versions[-1] += _encoder.encode(kind)
+            versions.append(b"")
+        versions[0] = map_of(len(kinds)) + versions[0]
+        self._contributions, self._versions = contributions, versions
+
+    def around(self, time_ms: int, policy: str, generation: int, resolves_ms: int | None) -> list[bytes]:
+        """The bytes around the columns, given what all impressions have in common."""
+        served_by = _encoder.encode(policy) + _encoder.encode(generation)
+        first, *between = self._contributions
+        begin, *versions = self._versions
+        around = [
+            self._begin,
+            _encoder.encode(time_ms),
+            b"",
+            first,
+            *between,
+            b"",
+            b"",
+            served_by + begin,
+            *versions,
+        ]
+        around[-1] += _encoder.encode(resolves_ms)
+        return around
 
 
 EventHead: TypeAlias = ImpressionHead | Feedback | Tick
@@ -84,11 +111,6 @@ def encode_event(event: Event) -> bytes:
         raise DataError(f"event: {error}") from error
 
 
-def encode_served(impression: ServedImpression) -> bytes:
-    """Return the record of an impression whose features are bytes already."""
-    return FORMAT + _encoder.encode(impression)
-
-
 def joined_maps(maps: Sequence[bytes]) -> bytes:
     """Return one map of MessagePack with the entries of all; the same key must not be in two of them."""
     count, entries = 0, []
@@ -96,8 +118,17 @@ def joined_maps(maps: Sequence[bytes]) -> bytes:
         size, begin = _map_head(one)
         count += size
         entries.append(one[begin:])
-    head = bytes([0x80 | count]) if count < 16 else b"\xde" + count.to_bytes(2, "big")
-    return head + b"".join(entries)
+    return map_of(count) + b"".join(entries)
+
+
+def map_of(entries: int) -> bytes:
+    """How a map of fewer than 65,536 entries begins in MessagePack."""
+    return bytes([0x80 | entries]) if entries < 16 else b"\xde" + entries.to_bytes(2, "big")
+
+
+def array_of(entries: int) -> bytes:
+    """How an array of fewer than 65,536 entries begins likewise."""
+    return bytes([0x90 | entries]) if entries < 16 else b"\xdc" + entries.to_bytes(2, "big")
 
 
 def _map_head(encoded: bytes) -> tuple[int, int]:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +7,8 @@ from numpy.typing import NDArray
 from nearline.arrays import Columns, Floats, Ints, Keys
 
 CHUNKS: int
+_Part: TypeAlias = tuple[Ints, Ints, Floats, Ints | None]
+_Coefficients: TypeAlias = tuple[Floats, Ints, Floats, Ints | None]
 
 def update(
     rows: object,
@@ -67,3 +70,39 @@ def active_columns(rows: object, known: object | None) -> tuple[Columns, Ints]: 
 def available_instruction_sets() -> Sequence[str]: ...
 def instruction_set() -> str: ...
 def use_instruction_set(name: str) -> None: ...
+def gather_rows(
+    parts: list[_Part], kept: Floats | None, at: Ints | None, count: int, columns: int, out: Floats
+) -> None:
+    """Write the rows of `count` candidates into `out`, float64[count, columns]: 1, then their features.
+
+    A part is (table, number, values, row). table[number] is the column of a feature, below 0 for one that has none;
+    number -1 is the last of the table. `row` int64[n] says whose each of float64[n] values is; without it the values
+    are those of all candidates, [n], or of each, [count, n]. kept[at], float64[places, columns], is added, nothing
+    where `at` is -1. Raises `ValueError` for arrays that do not fit.
+    """
+
+def score_gathered(
+    parts: list[_Part],
+    kept: Floats | None,
+    at: Ints | None,
+    count: int,
+    mean: Floats,
+    precision: Floats,
+    slots: Ints,
+    columns: int,
+    full: bool,
+    places: Ints | None,
+    mean_out: Floats,
+    variance_out: Floats | None,
+) -> int:
+    """Write x . mean and x' precision^-1 x of candidates, or of those at `places`, without making their rows.
+
+    `mean`, `precision` are tables of whole blocks, by slot; `slots` int64[1] or int64[count]. Returns the first slot
+    whose precision is not positive definite, -1 if there is none.
+    """
+
+def add_linear(parts: list[_Coefficients], kept: Floats | None, at: Ints | None, out: Floats) -> None:
+    """Add to `out`, float64[count], kept[at] and the sum of coefficient times value of each candidate.
+
+    Parts as above, with coefficients, float64, for columns.
+    """

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "entity.hpp"
+#include "gathered.hpp"
 
 namespace nb = nanobind;
 using namespace nearline;
@@ -623,6 +624,8 @@ int update_one(nb::handle mean_array, nb::handle precision_array, nb::handle x_a
 
 }  // namespace
 
+void nearline::run_chosen_score(const ScoreJob& job, int64_t from, int64_t to) { NEARLINE_DISPATCH(run_score, job, from, to); }
+
 NB_MODULE(_posterior, module) {
   // At exit the interpreter may drop a module before those who still refer to its functions: no leak, though nanobind
   // would report one to the user.
@@ -645,4 +648,5 @@ NB_MODULE(_posterior, module) {
   module.def("available_instruction_sets", &available_instruction_sets);
   module.def("instruction_set", [] { return available_instruction_sets()[static_cast<size_t>(chosen_set())]; });
   module.def("use_instruction_set", &use_instruction_set);
+  define_gathered(module);
 }

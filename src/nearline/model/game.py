@@ -9,23 +9,21 @@ from types import MappingProxyType
 from typing import final
 
 import numpy as np
-from scipy.special import ndtr
 
 from nearline.arrays import Floats
 from nearline.errors import ModelError
+from nearline.kernels._response import expected_sigmoid
 from nearline.model.effects import FixedCoefficients, RandomEffect
 from nearline.model.examples import Examples
-from nearline.posterior import outcomes
 from nearline.posterior.outcomes import Outcome
 
-_QUADRATURES = tuple(  # up to a variance, nodes and weights of Gauss-Hermite quadrature
+_QUADRATURES = [  # up to a variance, nodes and weights of Gauss-Hermite quadrature
     (widest, found[0], found[1] / found[1].sum())
     for widest, found in (
         (0.25, np.polynomial.hermite_e.hermegauss(11)),
         (1.0, np.polynomial.hermite_e.hermegauss(31)),
     )
-)
-_AT_ONCE = 4096  # rows: their points of the quadrature fit into the cache
+]
 _MIXTURE = (  # sigmoid(x) = sum share * Phi(slope x), Monahan and Stefanski (1992), table for k = 8
     (0.003246343272134, 1.365340806296348),
     (0.051517477033972, 1.059523971016916),
@@ -36,7 +34,7 @@ _MIXTURE = (  # sigmoid(x) = sum share * Phi(slope x), Monahan and Stefanski (19
     (0.027912418727972, 0.308904252267995),
     (0.001449567805354, 0.238212616409306),
 )
-_SHARES, _SLOPES = np.array(_MIXTURE).T.copy()
+_SHARES, _SLOPES = (np.array(column) for column in zip(*_MIXTURE, strict=True))
 
 
 @final
@@ -117,28 +115,7 @@ def expected_response(outcome: Outcome, linear: Floats, variance: Floats) -> Flo
         case Outcome.POISSON:
             return np.exp(np.clip(linear + variance / 2.0, -700.0, 700.0))
         case Outcome.BERNOULLI:
-            mean, left = np.empty_like(linear), np.ones(linear.shape, dtype=np.bool_)
-            for widest, nodes, weights in _QUADRATURES:
-                these = left & (variance <= widest)
-                mean[these] = _by_quadrature(linear[these], np.sqrt(variance[these]), nodes, weights)
-                left &= ~these
-            mean[left] = _by_mixture(linear[left], variance[left])
-            return np.minimum(mean, 1.0)  # the weights sum to 1 but for rounding
-
-
-def _by_quadrature(linear: Floats, std: Floats, nodes: Floats, weights: Floats) -> Floats:
-    mean = np.empty_like(linear)
-    for begin in range(0, len(linear), _AT_ONCE):
-        some = slice(begin, begin + _AT_ONCE)
-        points = linear[some, None] + std[some, None] * nodes
-        mean[some] = (outcomes.mean(Outcome.BERNOULLI, points) * weights).sum(axis=1)
-    return mean
-
-
-def _by_mixture(linear: Floats, variance: Floats) -> Floats:
-    mean = np.empty_like(linear)
-    for begin in range(0, len(linear), _AT_ONCE):
-        some = slice(begin, begin + _AT_ONCE)
-        slope = _SLOPES / np.sqrt(1.0 + _SLOPES**2 * variance[some, None])
-        mean[some] = (ndtr(slope * linear[some, None]) * _SHARES).sum(axis=1)
-    return mean
+            mean = np.empty(np.shape(linear))
+            linear, variance = (np.ascontiguousarray(one, np.float64) for one in (linear, variance))
+            expected_sigmoid(linear, variance, _QUADRATURES, _SHARES, _SLOPES, mean)
+            return mean

@@ -153,18 +153,38 @@ def _without_path(error: RequestError) -> str:
 
 @final
 class Direct:
-    """Looks up paths that have no parameters, with a method that is done there; a router tries one after the other."""
+    """Looks up paths by their length and fixed parts, with a method that is done there; a router tries each in turn."""
 
     def __init__(self, app: App, paths: Mapping[str, Endpoint]) -> None:
         self._app = app
-        self._direct = {
-            (method, path): endpoint for path, endpoint in paths.items() for method in endpoint.methods
-        }
+        self._direct: dict[tuple[str, int], list[tuple[_Pattern, Endpoint]]] = {}
+        for path, endpoint in paths.items():
+            for method in (
+                endpoint.methods if ":" not in path else ()
+            ):  # a parameter that may have slashes in it
+                pattern = _pattern(path)
+                self._direct.setdefault((method, path.count("/")), []).append((pattern, endpoint))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        app = self._direct.get((scope.get("method", ""), scope.get("path", "")), self._app)
-        await app(scope, receive, send)
+        path = scope.get("path", "")
+        for (fixed, named), endpoint in self._direct.get((scope.get("method", ""), path.count("/")), ()):
+            parts = path.split("/")
+            if all(parts[at] == part for at, part in fixed) and all(parts[at] for at, _ in named):
+                scope["path_params"] = {name: parts[at] for at, name in named}
+                await endpoint(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+_Pattern: TypeAlias = tuple[list[tuple[int, str]], list[tuple[int, str]]]
+
+
+def _pattern(path: str) -> _Pattern:
+    """Where the fixed parts of a path are, and where its parameters."""
+    parts = list(enumerate(path.split("/")))
+    fixed = [(at, part) for at, part in parts if not part.startswith("{")]
+    return fixed, [(at, part[1:-1]) for at, part in parts if part.startswith("{")]
 
 
 @final

@@ -1,12 +1,11 @@
 """A request -> the candidates it asks about: their names, features and entities, within the limits."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import final
+from typing import cast, final
 
 import msgspec
 import numpy as np
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.errors import RequestError
@@ -19,7 +18,6 @@ from nearline.serve.layout import (
     Entries,
     FeaturesOfBag,
     Layout,
-    canonical,
     entries_of,
     list_keys,
 )
@@ -31,8 +29,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class Asked(Struct, frozen=True, eq=False):
     """The C candidates of a request.
 
     Attributes
@@ -41,7 +38,7 @@ class Asked:
     featured : their features.
     entities : kind to one name for all, or to one for each; `NOBODY` where there is none.
     offset : float64[C], of the request and of each.
-    encode : bag to a candidate's own features as MessagePack.
+    encode : of the candidates at these places, bag to their own features as MessagePack.
     extra : bag to what a feature function said.
     """
 
@@ -49,8 +46,8 @@ class Asked:
     featured: Featured
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
-    encode: Callable[[int], Mapping[str, Raw]]
-    extra: Mapping[str, Extra] = field(default_factory=dict)
+    encode: Callable[[Sequence[int]], list[Mapping[str, Raw]]]
+    extra: Mapping[str, Extra] = {}
 
     def entities_of(self, places: Sequence[int]) -> list[dict[str, str]]:
         """Kind to name, of the candidates at these places."""
@@ -87,34 +84,46 @@ def asked(
         return _with(_of_matrix(request, matrix, layout, item_kind, limits), extra, layout)
     count = len(request.candidates)
     _require_count(count, limits)
-    slots, own = _split(request.candidates, kept)
-    names = [one if isinstance(one, str) else one.id for one in request.candidates]
+    names, slots, own = _split(request.candidates, kept)
     _require_names("$.candidates", names, limits)
-    _require_own(request, own, limits)
     if slots is not None and _overlaps(request.features, kept.keys):
         _require_apart(request, slots, kept)
+    entries = _own_entries(request, own, layout, limits, count) if own else {}
+    shared = shared_entries(layout, request.features)
+    featured = Featured(count, shared, entries, None if slots is None else (rows, slots))
+    offset = np.full(count, float(request.offset))
+    for place, one in own.items():
+        offset[place] += one.offset
+
+    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+        at = [] if slots is None else slots.tolist()
+        return [
+            {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
+            if place in own
+            else kept.encoded(at[place])
+            for place in places
+        ]
+
+    entities = _entities(request, names, slots, own, kept, item_kind)
+    return _with(Asked(names, featured, entities, offset, encode), extra, layout)
+
+
+def _own_entries(
+    request: RankRequest | ScoreRequest,
+    own: Mapping[int, Candidate],
+    layout: Layout,
+    limits: Limits,
+    count: int,
+) -> dict[str, Entries]:
+    """The entries of features that candidates brought, within the limits and finite."""
+    _require_own(request, own, limits)
     places = list(own)
     entries = own_entries(layout, [own[place].features for place in places], places, count)
     if any((one.number < 0).any() for one in entries.values()) or not _are_known(own, layout):
         for place, one in own.items():  # names that the model knows are not too long
             require_features(f"$.candidates[{place}].features", one.features, limits)
     _require_finite(entries, request)
-    featured = Featured(
-        count, shared_entries(layout, request.features), entries, None if slots is None else (rows, slots)
-    )
-    offset = np.full(count, float(request.offset))
-    for place, one in own.items():
-        offset[place] += one.offset
-
-    listed = [] if slots is None else slots.tolist()
-
-    def encode(place: int) -> Mapping[str, Raw]:
-        if place not in own:
-            return kept.encoded(listed[place])
-        return {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
-
-    entities = _entities(request, names, slots, own, kept, item_kind)
-    return _with(Asked(names, featured, entities, offset, encode), extra, layout)
+    return entries
 
 
 def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
@@ -124,43 +133,44 @@ def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
     featured = asked.featured
     own = dict(featured.own)
     for bag, one in extra.items():
-        if bag in featured.own or bag in featured.shared or bag in asked.encode(0):
+        if bag in featured.own or bag in featured.shared or bag in asked.encode([0])[0]:
             raise RequestError(f"$.features.{bag}", "the server computes these features: do not give them")
         if bag in layout.bags:
             own[bag] = entries_of(layout.bags[bag], one.features, None)
 
-    def encode(place: int) -> Mapping[str, Raw]:
-        return {
-            **asked.encode(place),
-            **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()},
-        }
+    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+        return [
+            {**known, **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()}}
+            for place, known in zip(places, asked.encode(places), strict=True)
+        ]
 
-    return replace(asked, featured=replace(featured, own=own), encode=encode, extra=extra)
+    featured = msgspec.structs.replace(featured, own=own)
+    return msgspec.structs.replace(asked, featured=featured, encode=encode, extra=extra)
 
 
 def _split(
     candidates: Sequence[str | Candidate], kept: KeptCandidates
-) -> tuple[Ints | None, dict[int, Candidate]]:
-    """The slots of those asked for by id, -1 of the others; and the others, by place."""
-    own = (
-        {}
-        if set(map(type, candidates)) == {str}
-        else {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
-    )
-    if len(own) == len(candidates):
-        return None, own
-    found = (
-        kept.slots(candidates)
-        if not own
-        else [kept.slot(c) if isinstance(c, str) else -1 for c in candidates]
-    )
-    if None in found:
-        place = found.index(None)
-        raise RequestError(
-            f"$.candidates[{place}]",
-            f"no features are kept of {candidates[place]!r}: put them, or give the candidate as an object",
-        )
-    return np.array(found, dtype=np.int64), own
+) -> tuple[list[str], Ints | None, dict[int, Candidate]]:
+    """The ids; the slots of those asked for by id, -1 of the others; and the others, by place."""
+    if set(map(type, candidates)) == {str}:
+        names = cast("list[str]", candidates)
+        own: dict[int, Candidate] = {}
+    else:
+        names = [one if isinstance(one, str) else one.id for one in candidates]
+        own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
+        if len(own) == len(candidates):
+            return names, None, own
+    slots, missing = kept.slots(names)
+    if own:
+        slots[list(own)] = -1
+    if missing:
+        for place in np.flatnonzero(slots < 0).tolist():
+            if place not in own:
+                raise RequestError(
+                    f"$.candidates[{place}]",
+                    f"no features are kept of {names[place]!r}: put them, or give the candidate as an object",
+                )
+    return names, slots, own
 
 
 def _entities(
@@ -201,12 +211,15 @@ def _of_matrix(
     own = {}
     for bag, values in matrix.features.items():
         _require_matrix(f"$.features.{bag}", matrix.keys_of(bag), values, count, limits)
-        _require_once(f"$.features.{bag}", request.features.get(bag, {}), matrix.row(bag, 0))
+        if bag in request.features:
+            _require_once(f"$.features.{bag}", request.features[bag], matrix.row(bag, 0))
         if bag in layout.bags:
-            own[bag] = Entries(layout.bags[bag].numbers(map(canonical, matrix.keys_of(bag))), values)
+            number = layout.bags[bag].numbers_of(tuple(matrix.keys_of(bag)))
+            own[bag] = Entries(number, np.ascontiguousarray(values, np.float64))
 
-    def encode(place: int) -> Mapping[str, Raw]:
-        return {bag: Raw(_encode(matrix.row(bag, place))) for bag in matrix.features}
+    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+        rows = {bag: matrix.encoded(bag, places) for bag in matrix.features}
+        return [{bag: Raw(of_bag[i]) for bag, of_bag in rows.items()} for i in range(len(places))]
 
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)

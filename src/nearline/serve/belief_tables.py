@@ -22,29 +22,37 @@ class BeliefTable(Protocol):
 
 @final
 class WholeTable:
-    """Blocks over all columns, in two arrays: taking a hundred is two gathers."""
+    """Blocks over all columns, a row for each slot.
+
+    Attributes
+    ----------
+    mean : float64[slots, columns].
+    precision : float64[slots, numbers], packed upper triangles or diagonals.
+    full : whether they are triangles.
+    """
 
     def __init__(self, columns: int, *, full: bool) -> None:
-        self._columns, self._full = columns, full
         self._numbers = columns * (columns + 1) // 2 if full else columns
-        self._mean = np.zeros((1, columns))
-        self._precision = np.zeros((1, self._numbers))
+        self.full = full
+        self.mean = np.zeros((1, columns))
+        self.precision = np.zeros((1, self._numbers))
 
     def put(self, slots: Ints, blocks: Blocks) -> None:
         """Keep one block in each slot."""
-        if (more := int(slots.max()) + 1 - len(self._mean)) > 0:
-            more = max(more, len(self._mean))
-            self._mean = np.concatenate([self._mean, np.zeros((more, self._columns))])
-            self._precision = np.concatenate([self._precision, np.zeros((more, self._numbers))])
-        self._mean[slots] = blocks.mean.reshape(len(slots), self._columns)
-        self._precision[slots] = blocks.precision.reshape(len(slots), self._numbers)
+        columns = self.mean.shape[1]
+        if (more := int(slots.max()) + 1 - len(self.mean)) > 0:
+            more = max(more, len(self.mean))
+            self.mean = np.concatenate([self.mean, np.zeros((more, columns))])
+            self.precision = np.concatenate([self.precision, np.zeros((more, self._numbers))])
+        self.mean[slots] = blocks.mean.reshape(len(slots), columns)
+        self.precision[slots] = blocks.precision.reshape(len(slots), self._numbers)
 
     def take(self, slots: Ints) -> Blocks:
         """The blocks of these slots."""
-        start = whole_layout(len(slots), self._columns)
-        packed_start = whole_layout(len(slots), self._numbers) if self._full else None
-        mean, precision = self._mean[slots].ravel(), self._precision[slots].ravel()
-        return Blocks(start, mean, precision, None, packed_start, self._full)
+        start = whole_layout(len(slots), self.mean.shape[1])
+        packed_start = whole_layout(len(slots), self._numbers) if self.full else None
+        mean, precision = self.mean[slots].ravel(), self.precision[slots].ravel()
+        return Blocks(start, mean, precision, None, packed_start, self.full)
 
 
 @final

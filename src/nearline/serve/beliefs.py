@@ -6,7 +6,6 @@ forgetting: what is forgotten with a time constant is completed again after a th
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
 import numpy as np
@@ -41,25 +40,6 @@ Expired: TypeAlias = Callable[[], bool]
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """The beliefs a request needs of one effect.
-
-    Attributes
-    ----------
-    beliefs : one block an entity.
-    keys : uint64[entities], of `entity_keys`.
-    version : int64[entities], of the record; 0 of an entity nobody has seen, and of one not looked for.
-    missing : how many were not looked for because the deadline had passed: they have the population prior.
-    """
-
-    beliefs: Blocks
-    keys: Keys
-    version: Ints
-    missing: int
-
-
-@final
 class EffectBeliefs:
     """The beliefs of one random effect of one generation."""
 
@@ -86,20 +66,40 @@ class EffectBeliefs:
         self._table.put(np.zeros(1, np.int64), self._completed(no_records(1, full=effect.is_full), 0))
         self.hits, self.misses = 0, 0
 
-    def find(self, names: Sequence[str], rows: FeatureRows, now_ms: int, expired: Expired) -> Found:
-        """The beliefs about entities, which differ from each other, over the columns of their rows."""
-        slots = self._slots(names, now_ms, expired)
-        unknown = slots < 0
-        missing = int(np.count_nonzero(unknown))
-        keys, version = self._key[slots], self._version[slots]
+    @property
+    def whole(self) -> WholeTable | None:
+        """The table of the beliefs, where those are over all columns."""
+        return self._table if isinstance(self._table, WholeTable) else None
+
+    def find(self, names: Sequence[str], now_ms: int, expired: Expired) -> tuple[Ints, int]:
+        """Where the beliefs about entities are, int64[names], and how many were not looked for before the deadline.
+
+        Those have the population prior, as entities have that nobody has seen. Slots hold until the next call.
+        """
+        slots, missing = self._slots(names, now_ms, expired)
         if missing:
-            at = np.flatnonzero(unknown)
-            keys[at] = entity_keys(self.effect.name, [names[i] for i in at.tolist()])
-            slots[at], version[at] = _PRIOR, 0
+            slots[slots < 0] = _PRIOR
+        self._index.touch(slots)
+        return slots, missing
+
+    def blocks(self, slots: Ints, rows: FeatureRows) -> Blocks:
+        """The beliefs of slots, one block each, over the columns of their rows."""
         kept = self._table.take(slots)
-        if not self._is_whole:
-            kept = complete(kept, self._prior, layout_for(rows, kept, self.effect.prior))
-        return Found(kept, keys, version, missing)
+        return (
+            kept if self._is_whole else complete(kept, self._prior, layout_for(rows, kept, self.effect.prior))
+        )
+
+    def keys(self, names: Sequence[str], slots: Ints) -> Keys:
+        """uint64[names], of `entity_keys`: of the entities that have these slots."""
+        keys = self._key[slots]
+        at = np.flatnonzero(slots == _PRIOR)
+        keys[at] = entity_keys(self.effect.name, [names[i] for i in at.tolist()])
+        return keys
+
+    def versions(self, slots: Ints) -> Ints:
+        """int64[slots], of the records; 0 of an entity nobody has seen, and of one not looked for."""
+        versions: Ints = self._version.take(slots)
+        return versions
 
     def drop(self, names: Sequence[str]) -> None:
         """These have a new record."""
@@ -108,9 +108,9 @@ class EffectBeliefs:
 
     def drop_partition(self, partition: int) -> None:
         """Any entity of the partition may have a new record."""
-        for name, slot in zip(names := self._index.names(), self._index.find(names), strict=True):
-            if slot is not None and self._partition[slot] == partition:
-                self._index.drop(name)
+        names = self._index.names()
+        slots, _ = self._index.find(names)
+        self.drop([names[i] for i in np.flatnonzero(self._partition[slots] == partition).tolist()])
 
     def warm(self, names: Sequence[str], now_ms: int) -> None:
         """Read these ahead of requests."""
@@ -120,28 +120,34 @@ class EffectBeliefs:
         """Entities that were asked for lately."""
         return self._index.busiest()
 
-    def _slots(self, names: Sequence[str], now_ms: int, expired: Expired) -> Ints:
-        """Where the beliefs are, int64[names]; -1 where they were not read in time."""
-        slots = self._known(names)
+    def _slots(self, names: Sequence[str], now_ms: int, expired: Expired) -> tuple[Ints, int]:
+        """Where the beliefs are, int64[names], -1 where they were not read in time; and how many were not."""
+        slots, lacking = self._index.find(names)
         if self._forgetting.time_constant_ms is not None:
             old = (slots >= 0) & (self._until_ms[slots] < now_ms)
             self.drop([names[i] for i in np.flatnonzero(old).tolist()])
             slots[old] = -1
+            lacking = int(np.count_nonzero(slots < 0))
+        self.hits += len(names) - lacking
+        if lacking:
+            self._read_lacking(names, slots, now_ms, expired)
+            lacking = int(np.count_nonzero(slots < 0))
+        return slots, lacking
+
+    def _read_lacking(self, names: Sequence[str], slots: Ints, now_ms: int, expired: Expired) -> None:
+        """Read the beliefs that have no slot, and put where they are into `slots`, until the deadline."""
         lacking = np.flatnonzero(slots < 0)
-        self.hits, self.misses = self.hits + len(names) - len(lacking), self.misses + len(lacking)
-        for begin in range(0, len(lacking), _READ_AT_ONCE):
+        of_each = [names[i] for i in lacking.tolist()]
+        wanted = list(dict.fromkeys(of_each))
+        self.misses += len(wanted)
+        found: dict[str, int] = {}
+        for begin in range(0, len(wanted), _READ_AT_ONCE):
             if expired():
                 break
-            some = lacking[begin : begin + _READ_AT_ONCE]
-            slots[some] = self._read([names[i] for i in some.tolist()], slots[slots > 0], now_ms)
-        self._index.touch(slots[slots > 0])
-        return slots
-
-    def _known(self, names: Sequence[str]) -> Ints:
-        found = self._index.find(names)
-        if None in found:
-            found = [-1 if slot is None else slot for slot in found]
-        return np.array(found, dtype=np.int64)
+            some = wanted[begin : begin + _READ_AT_ONCE]
+            in_use = np.concatenate([slots[slots > 0], np.fromiter(found.values(), np.int64, len(found))])
+            found |= zip(some, self._read(some, in_use, now_ms).tolist(), strict=True)
+        slots[lacking] = [found.get(name, -1) for name in of_each]
 
     def _read(self, names: Sequence[str], in_use: Ints, now_ms: int) -> Ints:
         """Read these from the store; where they are kept from now on."""

@@ -6,6 +6,7 @@ from typing import Final, final
 import numpy as np
 
 from nearline.arrays import Ints
+from nearline.kernels._names import Names
 
 NOBODY: Final = ""
 """The name of an entity that was not given."""
@@ -20,7 +21,8 @@ class ClockIndex:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = max(2, capacity)
-        self._slot: dict[str, int] = {NOBODY: 0}
+        self._slot = Names()
+        self._slot.put(NOBODY, 0)
         self._name: list[str | None] = [NOBODY]
         self._asked = np.zeros(self._capacity, dtype=np.bool_)
         self._free: list[int] = []
@@ -33,9 +35,10 @@ class ClockIndex:
     def __len__(self) -> int:
         return len(self._slot) - 1
 
-    def find(self, names: Sequence[str]) -> list[int | None]:
-        """The slot of each name."""
-        return list(map(self._slot.get, names))
+    def find(self, names: Sequence[str]) -> tuple[Ints, int]:
+        """The slot of each name, int64[names], -1 of one that has none; and how many have none."""
+        slots = np.empty(len(names), np.int64)
+        return slots, self._slot.find(names, slots)
 
     def touch(self, slots: Ints) -> None:
         """Remember that these were asked for."""
@@ -54,17 +57,18 @@ class ClockIndex:
 
     def drop(self, name: str) -> None:
         """Forget a name, if it is known."""
-        if (slot := self._slot.pop(name, None)) is not None:
+        if (slot := self._slot.remove(name)) >= 0:
             self._name[slot] = None
             self._free.append(slot)
 
     def names(self) -> list[str]:
         """All names that have a slot, but `NOBODY`."""
-        return list(self._slot)[1:]
+        return [name for name in self._name if name]
 
     def busiest(self) -> list[str]:
         """Those asked for since the last sweep."""
-        return [name for name, slot in self._slot.items() if slot and self._asked[slot]]
+        asked = self._asked[: len(self._name)]
+        return [name for name, lately in zip(self._name, asked.tolist(), strict=True) if name and lately]
 
     def _take(self, name: str) -> int:
         if self._free:
@@ -73,13 +77,14 @@ class ClockIndex:
         else:
             slot = len(self._name)
             self._name.append(name)
-        self._slot[name] = slot
+        self._slot.put(name, slot)
         return slot
 
     def _evict(self, needed: int, in_use: Ints) -> None:
         """Let go of an eighth of all, and no fewer than needed: first of those not asked for since the last time."""
-        mine = np.fromiter(self._slot.values(), np.int64, len(self._slot))
-        mine = mine[(mine > 0) & ~np.isin(mine, in_use)]
+        taken = np.array([bool(name) for name in self._name])
+        taken[in_use] = False
+        mine = np.flatnonzero(taken)
         order = np.argsort(self._asked[mine], kind="stable")
         going = mine[order[: max(needed, self._capacity // 8)]]
         self._asked[:] = False

@@ -1,36 +1,39 @@
 """The features of a request's candidates -> what the fixed effect says of each, and a row for each random effect."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeAlias, final
 
 import numpy as np
+from msgspec import Struct
 from scipy.sparse import coo_array, csr_array
 
 from nearline.arrays import Csr, Floats, Ints
+from nearline.kernels import _posterior
 from nearline.serve.layout import Entries, Layout, entries_of
 from nearline.serve.request import Features
 
-EffectFeatures: TypeAlias = "Floats | Csr"
-"""Rows of one effect, float64[C, columns] or sparse; column 0 is the intercept."""
+Part: TypeAlias = tuple[Ints, Ints, Floats, Ints | None]
+"""Features of one bag as `kernels._posterior.gather_rows` takes them: columns by number, numbers, values, rows."""
 
 
 class KeptRows(Protocol):
-    """Rows of candidates whose features the server keeps, ready for one generation."""
+    """Rows of candidates whose features the server keeps, by slot, ready for one generation."""
 
-    def fixed(self, slots: Ints) -> Floats:
+    @property
+    def fixed(self) -> Floats:
         """What the fixed effect says of each, without intercept, float64[slots]."""
+        ...
 
-    def dense(self, effect: int, slots: Ints) -> Floats | None:
-        """Their rows of a dense effect without its intercept, a copy; None where all are zero."""
+    def dense(self, effect: int) -> Floats | None:
+        """Their rows of a dense effect without its intercept, float64[slots, columns]; None where all are zero."""
 
     def sparse(self, effect: int, slots: Ints) -> tuple[Ints, Ints, Floats]:
         """Place in `slots`, column and value of each of their entries of a sparse effect."""
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Featured:
+class Featured(Struct, frozen=True, eq=False):
     """The features of the C candidates of a request.
 
     Attributes
@@ -45,6 +48,23 @@ class Featured:
     shared: Mapping[str, Entries]
     own: Mapping[str, Entries]
     kept: tuple[KeptRows, Ints] | None = None
+
+
+@final
+class GatheredRows(Struct, frozen=True, eq=False):
+    """The rows of C candidates of one dense effect, by where they are: see `kernels._posterior.gather_rows`."""
+
+    count: int
+    columns: int
+    parts: list[Part]
+    kept: Floats | None
+    at: Ints | None
+
+    def dense(self) -> Floats:
+        """The rows, float64[C, columns]."""
+        rows = np.empty((self.count, self.columns))
+        _posterior.gather_rows(self.parts, self.kept, self.at, self.count, self.columns, rows)
+        return rows
 
 
 def shared_entries(layout: Layout, features: Features) -> dict[str, Entries]:
@@ -75,72 +95,24 @@ def own_entries(
 def fixed_scores(layout: Layout, featured: Featured) -> Floats:
     """What the fixed effect says of each candidate, float64[C]."""
     total = np.full(featured.count, layout.fixed_intercept)
-    for bag, entries in featured.shared.items():
-        total += layout.bags[bag].fixed[entries.number] @ entries.values.ravel()
-    for bag, entries in featured.own.items():
-        coefficients = layout.bags[bag].fixed[entries.number]
-        if entries.row is None:
-            total += entries.values @ coefficients
-        else:
-            total += np.bincount(entries.row, coefficients * entries.values, minlength=featured.count)
-    if featured.kept is not None:
-        rows, slots = featured.kept
-        at = _kept_places(slots)
-        total[at] += rows.fixed(slots[at])
+    entries = chain(featured.shared.items(), featured.own.items())
+    parts = [(layout.bags[bag].fixed, one.number, one.values, one.row) for bag, one in entries]
+    rows, slots = (None, None) if featured.kept is None else featured.kept
+    _posterior.add_linear(parts, None if rows is None else rows.fixed, slots, total)
     return total
 
 
-def effect_features(layout: Layout, effect: int, featured: Featured) -> EffectFeatures:
-    """The candidates' rows of one random effect."""
-    if layout.is_dense(effect):
-        return _dense(layout, effect, featured)
-    return _sparse(layout, effect, featured)
+def dense_rows(layout: Layout, effect: int, featured: Featured) -> GatheredRows:
+    """The candidates' rows of one dense random effect; column 0 is the intercept."""
+    entries = chain(featured.shared.items(), featured.own.items())
+    parts = [(layout.bags[bag].columns[effect], one.number, one.values, one.row) for bag, one in entries]
+    rows, slots = (None, None) if featured.kept is None else featured.kept
+    kept = None if rows is None else rows.dense(effect)
+    return GatheredRows(featured.count, layout.sizes[effect], parts, kept, slots)
 
 
-def _dense(layout: Layout, effect: int, featured: Featured) -> Floats:
-    size = layout.sizes[effect]
-    base = np.zeros(size)
-    base[0] = 1.0
-    for bag, entries in featured.shared.items():
-        column = layout.bags[bag].columns[effect][entries.number]
-        known = column >= 0
-        np.add.at(base, column[known], entries.values.ravel()[known])
-    features = _kept_dense(effect, featured)
-    if features is None:
-        features = np.empty((featured.count, size))
-        features[:] = base
-    else:
-        features += base
-    for bag, entries in featured.own.items():
-        column = layout.bags[bag].columns[effect][entries.number]
-        known = column >= 0
-        if not known.any():
-            continue
-        if entries.row is None and _is_distinct(column[known]):
-            features[:, column[known]] += entries.values if known.all() else entries.values[:, known]
-        else:
-            row, column, values = _as_entries(entries, column, featured.count)
-            known = column >= 0
-            np.add.at(features, (row[known], column[known]), values[known])
-    return features
-
-
-def _kept_dense(effect: int, featured: Featured) -> Floats | None:
-    if featured.kept is None:
-        return None
-    rows, slots = featured.kept
-    if slots.min() >= 0:
-        return rows.dense(effect, slots)
-    at = _kept_places(slots)
-    found = rows.dense(effect, slots[at])
-    if found is None:
-        return None
-    features = np.zeros((featured.count, found.shape[1]))
-    features[at] = found
-    return features
-
-
-def _sparse(layout: Layout, effect: int, featured: Featured) -> Csr:
+def sparse_rows(layout: Layout, effect: int, featured: Featured) -> Csr:
+    """The candidates' rows of one sparse random effect; column 0 is the intercept."""
     count = featured.count
     every = np.arange(count)
     parts: list[tuple[Ints, Ints, Floats]] = [(every, np.zeros(count, np.int64), np.ones(count))]
@@ -156,7 +128,7 @@ def _sparse(layout: Layout, effect: int, featured: Featured) -> Csr:
         parts.append((row[known], column[known], values[known]))
     if featured.kept is not None:
         rows, slots = featured.kept
-        at = _kept_places(slots)
+        at = np.flatnonzero(slots >= 0)
         place, column, values = rows.sparse(effect, slots[at])
         parts.append((at[place], column, values))
     row, column, value = (np.concatenate([part[i] for part in parts]) for i in range(3))
@@ -170,12 +142,3 @@ def _as_entries(entries: Entries, column: Ints, count: int) -> tuple[Ints, Ints,
         return entries.row, column, entries.values
     width = len(entries.number)
     return np.repeat(np.arange(count), width), np.tile(column, count), entries.values.ravel()
-
-
-def _kept_places(slots: Ints) -> Ints:
-    return np.flatnonzero(slots >= 0)
-
-
-def _is_distinct(column: Ints) -> bool:
-    """Whether no column is there twice."""
-    return len(np.unique(column)) == len(column)

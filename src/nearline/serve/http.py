@@ -56,12 +56,12 @@ async def _rank(service: Service, asking: Asking) -> Reply:
     request = decode(asking.body, RankRequest)
     scorer = model_of(service, asking, request.model)
     answer = scorer.answer(request)
-    return await log_then(scorer, answer.records, lambda: encode(answer.ranking))
+    return await log_then(scorer, answer.records, answer.json)
 
 
 async def _score(service: Service, asking: Asking) -> Reply:
     request = decode(asking.body, ScoreRequest)
-    return Reply(encode(model_of(service, asking, request.model).score(request)))
+    return Reply(model_of(service, asking, request.model).believe(request).json())
 
 
 async def _feedback(service: Service, asking: Asking) -> Reply:

@@ -1,13 +1,15 @@
 """What is shown -> records of impressions: everything that is learned from them, as served."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from nearline.events.wire import ServedImpression, encode_served, joined_maps
+from nearline.arrays import Floats
+from nearline.events.wire import ImpressionTemplate, joined_maps
+from nearline.kernels._templates import message_pack_rows
 from nearline.serve.asked import Asked
 from nearline.serve.explained import Explained
 from nearline.serve.request import Features
@@ -16,8 +18,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """What all impressions of a request have in common.
 
     `places` are those of the shown candidates in the request. An impression is called by the request's id and that
@@ -31,42 +32,41 @@ class Shown:
     generation: int
     places: Sequence[int]
 
-    def impression(self, place: int) -> str:
-        """The id of the impression of a candidate."""
-        return f"{self.request}/{place}"
+    def impressions(self) -> list[str]:
+        """The id of the impression of each."""
+        return [f"{self.request}/{place}" for place in self.places]
 
 
 def encode_shown(
-    shown: Shown, about: Asked, parts: Explained, features: Features, propensities: Sequence[float]
+    shown: Shown, about: Asked, parts: Explained, features: Features, propensities: Floats
 ) -> list[bytes]:
     """The record of each impression; `features` are those that all candidates share."""
     shared = {bag: Raw(_encode(one)) for bag, one in features.items()}
-    contributions = parts.by_effect()
-    entities = about.entities_of(shown.places)
-    return [
-        encode_served(
-            ServedImpression(
-                shown.impression(place),
-                shown.time_ms,
-                entities[i],
-                _together(shared, about.encode(place)),
-                contributions[i],
-                parts.offset[i],
-                parts.fixed[i],
-                propensities[i],
-                shown.policy,
-                shown.generation,
-                parts.versions[i],
-                shown.resolves_ms,
-            )
-        )
-        for i, place in enumerate(shown.places)
-    ]
+    made = _template(tuple(name for name, _, _ in parts.effects), tuple(kind for kind, _ in parts.versions))
+    fixed = made.around(shown.time_ms, shown.policy, shown.generation, shown.resolves_ms)
+    return message_pack_rows(
+        fixed,
+        [
+            shown.impressions(),
+            [_encode(one) for one in about.entities_of(shown.places)],
+            [_encode(_together(shared, own)) for own in about.encode(shown.places)],
+            *(column for _, mean, variance in parts.effects for column in (mean, variance)),
+            parts.offset,
+            parts.fixed,
+            propensities,
+            *(versions for _, versions in parts.versions),
+        ],
+    )
+
+
+_template = lru_cache(64)(ImpressionTemplate)
 
 
 def _together(shared: Mapping[str, Raw], own: Mapping[str, Raw]) -> dict[str, Raw]:
     """Bag to features as MessagePack; a bag of which there are features in both has those of both."""
     bags = {**shared, **own}
+    if shared.keys().isdisjoint(own):
+        return bags
     for bag in shared.keys() & own.keys():
         bags[bag] = Raw(joined_maps((bytes(shared[bag]), bytes(own[bag]))))
     return bags

@@ -1,8 +1,8 @@
 """Candidates whose features the server keeps: in a folder, and as rows ready for each generation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import msgspec
 import numpy as np
@@ -11,7 +11,8 @@ from msgspec import Raw
 from nearline.arrays import Csr, Floats, Ints
 from nearline.environment import Environment
 from nearline.errors import ModelError
-from nearline.serve.design import Featured, effect_features, fixed_scores, own_entries
+from nearline.kernels._names import Names
+from nearline.serve.design import Featured, dense_rows, fixed_scores, own_entries, sparse_rows
 from nearline.serve.layout import Layout, list_keys
 from nearline.serve.request import KeptFeatures
 
@@ -36,14 +37,14 @@ class KeptRowsOf:
             here = slice(begin, begin + _AT_ONCE)
             self._put(np.array(slots[here], dtype=np.int64), [one.features for one in kept[here]])
 
-    def fixed(self, slots: Ints) -> Floats:
-        """What the fixed effect says of each, without intercept."""
-        return self._fixed[slots]
+    @property
+    def fixed(self) -> Floats:
+        """What the fixed effect says of each, without intercept, float64[slots]."""
+        return self._fixed
 
-    def dense(self, effect: int, slots: Ints) -> Floats | None:
-        """Their rows of a dense effect without its intercept, a copy."""
-        rows = self._dense[effect]
-        return None if rows is None else rows[slots]
+    def dense(self, effect: int) -> Floats | None:
+        """Their rows of a dense effect without its intercept, float64[slots, columns]; None where all are zero."""
+        return self._dense[effect]
 
     def sparse(self, effect: int, slots: Ints) -> tuple[Ints, Ints, Floats]:
         """Place in `slots`, column and value of each of their entries of a sparse effect."""
@@ -62,11 +63,10 @@ class KeptRowsOf:
         self._fixed = _grown(self._fixed, int(slots.max()) + 1)
         self._fixed[slots] = fixed_scores(layout, featured) - layout.fixed_intercept
         for effect in range(len(layout.sizes)):
-            rows = effect_features(layout, effect, featured)
-            if isinstance(rows, np.ndarray):
-                self._put_dense(effect, slots, rows)
+            if layout.is_dense(effect):
+                self._put_dense(effect, slots, dense_rows(layout, effect, featured).dense())
             else:
-                self._put_sparse(effect, slots, rows)
+                self._put_sparse(effect, slots, sparse_rows(layout, effect, featured))
 
     def _put_dense(self, effect: int, slots: Ints, rows: Floats) -> None:
         rows[:, 0] = 0.0
@@ -92,7 +92,8 @@ class KeptCandidates:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._slot: dict[str, int] = {}
+        self._slot = Names()
+        self._name: list[str | None] = []
         self._kept: list[KeptFeatures | None] = []
         self._encoded: list[dict[str, Raw]] = []
         self._free: list[int] = []
@@ -113,16 +114,12 @@ class KeptCandidates:
 
     def get(self, name: str) -> KeptFeatures | None:
         """What is kept of a candidate."""
-        return None if (slot := self._slot.get(name)) is None else self._kept[slot]
+        return None if (slot := self._slot.get(name)) < 0 else self._kept[slot]
 
-    def slot(self, name: str) -> int | None:
-        """Where a candidate is, until it is deleted."""
-        return self._slot.get(name)
-
-    def slots(self, names: Iterable[object]) -> list[int | None]:
-        """Where each candidate is; None of one that is not kept."""
-        get: Callable[[Any], int | None] = self._slot.get
-        return list(map(get, names))
+    def slots(self, names: Sequence[str]) -> tuple[Ints, int]:
+        """Where candidates are until deleted, int64[names], -1 of one that is not kept; and how many are not."""
+        slots = np.empty(len(names), np.int64)
+        return slots, self._slot.find(names, slots)
 
     def at(self, slot: int) -> KeptFeatures:
         """What is kept there."""
@@ -144,14 +141,12 @@ class KeptCandidates:
 
     def delete(self, name: str) -> bool:
         """Keep a candidate no longer; whether it was there."""
-        if (slot := self._slot.get(name)) is None:
+        if self._slot.get(name) < 0:
             return False
         if self._environment is not None:
             database = self._environment[_DATABASE]
             self._environment.write(lambda txn: txn.delete(_key(name), db=database))
-        del self._slot[name]
-        self._kept[slot] = None
-        self._free.append(slot)
+        self._forget(name)
         return True
 
     def read_again(self) -> None:
@@ -163,16 +158,15 @@ class KeptCandidates:
                 key.decode(): _decoder.decode(value)
                 for key, value in txn.cursor(self._environment[_DATABASE])
             }
-        for name in set(self._slot) - set(found):
-            self._free.append(slot := self._slot.pop(name))
-            self._kept[slot] = None
+        for name in [name for name in self._name if name is not None and name not in found]:
+            self._forget(name)
         self._remember({name: one for name, one in found.items() if one != self.get(name)})
 
     def rows_of(self, layout: Layout) -> KeptRowsOf:
         """Their rows for a generation. `serve_with` makes them those that go on with what is put."""
         rows = KeptRowsOf(layout)
-        slots = list(self._slot.values())
-        rows.put(slots, [self.at(slot) for slot in slots])
+        kept = {slot: one for slot, one in enumerate(self._kept) if one is not None}
+        rows.put(list(kept), list(kept.values()))
         return rows
 
     def serve_with(self, rows: KeptRowsOf) -> None:
@@ -188,11 +182,14 @@ class KeptCandidates:
         self.puts += 1
         slots = []
         for name, kept in candidates.items():
-            if (slot := self._slot.get(name)) is None:
-                slot = self._slot[name] = self._free.pop() if self._free else len(self._kept)
+            if (slot := self._slot.get(name)) < 0:
+                slot = self._free.pop() if self._free else len(self._kept)
+                self._slot.put(name, slot)
             if slot == len(self._kept):
+                self._name.append(None)
                 self._kept.append(None)
                 self._encoded.append({})
+            self._name[slot] = name
             self._kept[slot] = kept
             self._encoded[slot] = {
                 bag: Raw(msgspec.msgpack.encode(one)) for bag, one in kept.features.items()
@@ -203,6 +200,11 @@ class KeptCandidates:
             slots.append(slot)
         if self._rows is not None and slots:
             self._rows.put(slots, list(candidates.values()))
+
+    def _forget(self, name: str) -> None:
+        slot = self._slot.remove(name)
+        self._name[slot] = self._kept[slot] = None
+        self._free.append(slot)
 
 
 def _key(name: str) -> bytes:  # at most 256 bytes: `Limits.name_bytes`

@@ -4,12 +4,13 @@ Made once for a generation. A request looks a name up once, whatever the number 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, TypeAlias, final
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.events.impression import feature_name_and_term
@@ -18,6 +19,8 @@ from nearline.model.game import GameModel
 
 FeaturesOfBag: TypeAlias = dict[str, float] | list[float]
 UNKNOWN: Final = -1
+_ORDERS: Final = 256
+"""Lists of keys of a bag whose numbers are kept."""
 WIDEST_DENSE: Final = 128
 """Effects of more columns than this have sparse rows."""
 
@@ -39,6 +42,7 @@ class BagColumns:
     number: dict[str, int]
     fixed: Floats
     columns: tuple[Ints, ...]
+    _known: dict[tuple[str, ...], Ints] = field(default_factory=dict)
 
     def numbers(self, keys: Iterable[str]) -> Ints:
         """The number of each key, int64[keys]."""
@@ -46,10 +50,17 @@ class BagColumns:
         found = [get(key, UNKNOWN) for key in keys]
         return np.array(found, dtype=np.int64)
 
+    def numbers_of(self, keys: tuple[str, ...]) -> Ints:
+        """The same of keys that come in this order time and again, as clients send them."""
+        if (found := self._known.get(keys)) is None:
+            if len(self._known) >= _ORDERS:
+                self._known.clear()
+            found = self._known[keys] = self.numbers(map(canonical, keys))
+        return found
+
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class Entries:
+class Entries(Struct, frozen=True, eq=False):
     """Features of one bag for candidates 0 to C - 1.
 
     Either a block, `number` int64[m] and `values` float64[C, m], where `row` is None; or one entry each, `row`,
@@ -137,13 +148,16 @@ def entries_of(bag: BagColumns, features: Sequence[FeaturesOfBag], rows: Ints | 
     """
     first = features[0]
     keys = list_keys(first)
+    if len(features) == 1 and rows is None:
+        values = np.array(list(first.values()) if isinstance(first, dict) else first, np.float64)
+        return Entries(bag.numbers_of(tuple(keys)), values[None, :])
     same = all(type(one) is type(first) and len(one) == len(first) for one in features) and (
         isinstance(first, list) or all(list(one) == keys for one in features)
     )
     if same:
         flat = chain.from_iterable(one if isinstance(one, list) else one.values() for one in features)
         values = np.fromiter(flat, np.float64, len(features) * len(keys))
-        number = bag.numbers(map(canonical, keys))
+        number = bag.numbers_of(tuple(keys))
         if rows is None:
             return Entries(number, values.reshape(len(features), len(keys)))
         row = np.repeat(rows, len(keys))

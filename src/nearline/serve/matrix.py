@@ -2,10 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import final
 
+import msgspec
+import numpy as np
+
 from nearline.arrays import Floats
+from nearline.events.wire import array_of, map_of
+from nearline.kernels._templates import message_pack_rows
 from nearline.serve.layout import FeaturesOfBag, list_keys
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 @final
@@ -31,7 +39,23 @@ class CandidateMatrix:
         values = self.features[bag]
         return list_keys([0.0] * values.shape[1]) if values.ndim == 2 else []
 
+    def encoded(self, bag: str, places: Sequence[int]) -> list[bytes]:
+        """The features of candidates, as events have them, in MessagePack."""
+        values = np.ascontiguousarray(self.features[bag][list(places)], np.float64)
+        if values.shape[1] == 0:
+            return [_encode(self.row(bag, place)) for place in places]
+        return message_pack_rows(_template(tuple(self.keys.get(bag, ())), values.shape[1]), [values])
+
     def row(self, bag: str, place: int) -> FeaturesOfBag:
         """The features of one candidate, as an event has them."""
         row: list[float] = self.features[bag][place].tolist()
         return dict(zip(self.keys[bag], row, strict=True)) if bag in self.keys else row
+
+
+@lru_cache(64)
+def _template(keys: tuple[str, ...], columns: int) -> list[bytes]:
+    """The bytes around the values of a row: of a map with these keys, or of a list where there are none."""
+    if not keys:
+        return [array_of(columns), *[b""] * columns]
+    first, *others = map(_encode, keys)
+    return [map_of(columns) + first, *others, b""]

@@ -2,7 +2,10 @@
 
 from typing import final
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
+
+_encode = msgspec.json.Encoder().encode
 
 
 @final
@@ -96,3 +99,10 @@ class Kept(Struct, frozen=True):
     """The answer to features put: how many candidates they are of."""
 
     kept: int
+
+
+def in_json(reply: Struct, field: str, rows: bytes) -> bytes:
+    """The JSON of a reply whose list of that name is empty, with these rows in it."""
+    empty = b'"%b":[]' % field.encode()
+    before, _, after = _encode(reply).rpartition(empty)
+    return b"".join((before, empty[:-1], rows, b"]", after))

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Final, Self, final
 
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import Struct
 
+from nearline.arrays import Floats
 from nearline.bandit import Policy
 from nearline.clock import Clock, SystemClock
 from nearline.errors import DataError, ModelError, NearlineError, RequestError
@@ -23,11 +24,11 @@ from nearline.events.impression import Feedback, require_valid
 from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
 from nearline.posterior.forgetting import Forgetting
-from nearline.posterior.outcomes import Outcome, is_valid_response
+from nearline.posterior.outcomes import is_valid_response
 from nearline.serve.asked import Asked, asked, require_features
 from nearline.serve.beliefs import Expired
 from nearline.serve.choose import policy_of
-from nearline.serve.explained import explained
+from nearline.serve.explained import Explained, explained
 from nearline.serve.features import Extra, FeatureCache, FeatureFunction, filled
 from nearline.serve.generation import Believed, ServingGeneration
 from nearline.serve.group_commit import Done, GroupCommit
@@ -36,8 +37,9 @@ from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
 from nearline.serve.logs import LOGGER
 from nearline.serve.matrix import CandidateMatrix
-from nearline.serve.reply import Ranked, Ranking, Scored, Scores
+from nearline.serve.reply import Ranking, Scores, in_json
 from nearline.serve.request import FeedbackItem, KeptFeatures, PolicyChoice, RankRequest, ScoreRequest
+from nearline.serve.shown_columns import ranked_json, ranked_rows, scored_json, scored_rows
 from nearline.store.seam import ModelStore
 
 LONGEST_REQUEST_ID: Final = 200
@@ -73,12 +75,67 @@ class ScorerSettings:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A ranking, and the records that must be in the log before it is given out."""
+class Answer(Struct, frozen=True, eq=False):
+    """A ranking that must not be given out before its records are in the log.
 
-    ranking: Ranking
+    Attributes
+    ----------
+    request, model, generation, policy, partial : as of `Ranking`.
+    names, impressions : of the k that are shown, first to last.
+    scores, propensities, errors, parts : their numbers.
+    records : their impressions, for the log.
+    """
+
+    request: str
+    model: str
+    generation: int
+    policy: str
+    partial: list[str]
+    names: list[str]
+    impressions: list[str]
+    scores: Floats
+    propensities: Floats
+    errors: Floats
+    parts: Explained
     records: Sequence[bytes]
+
+    @property
+    def ranking(self) -> Ranking:
+        """The reply."""
+        return Ranking(*self._head(), ranked_rows(*self._columns()), self.partial)
+
+    def json(self) -> bytes:
+        """The same as JSON."""
+        return in_json(Ranking(*self._head(), [], self.partial), "ranked", ranked_json(*self._columns()))
+
+    def _head(self) -> tuple[str, str, int, str]:
+        return self.request, self.model, self.generation, self.policy
+
+    def _columns(self) -> tuple[list[str], list[str], Floats, Floats, Floats, Explained]:
+        return self.names, self.impressions, self.scores, self.propensities, self.errors, self.parts
+
+
+@final
+class Believable(Struct, frozen=True, eq=False):
+    """What is believed of all candidates."""
+
+    model: str
+    generation: int
+    partial: list[str]
+    names: list[str]
+    parts: Explained
+
+    def scores(self) -> Scores:
+        """The reply."""
+        return Scores(self.model, self.generation, scored_rows(self.names, self.parts), self.partial)
+
+    def json(self) -> bytes:
+        """The same as JSON."""
+        return in_json(
+            Scores(self.model, self.generation, [], self.partial),
+            "scored",
+            scored_json(self.names, self.parts),
+        )
 
 
 @final
@@ -177,13 +234,20 @@ class Scorer:
 
     def score(self, request: ScoreRequest, matrix: CandidateMatrix | None = None) -> Scores:
         """Return what is believed of every candidate; nothing is logged. Raises a `RequestError`."""
+        return self.believe(request, matrix).scores()
+
+    def believe(self, request: ScoreRequest, matrix: CandidateMatrix | None = None) -> Believable:
+        """The same in columns."""
         now_ms, expired = self._time(request.time_ms), self._expired(request.deadline_ms)
         extra = self._computed(request, matrix, expired)
         with self._lock:
             serving = self._followed()
             about = self._asked(request, matrix, serving, extra)
             believed = serving.believed(about, now_ms, expired)
-            return _scores(self.settings.name, serving, about, believed)
+            parts = explained(serving, about, believed, np.arange(len(about.names)))
+            return Believable(
+                self.settings.name, serving.number, list(believed.partial), list(about.names), parts
+            )
 
     def feedback(self, items: Sequence[FeedbackItem]) -> int:
         """Return how many are in the log, which are all; raises as `rank` does."""
@@ -395,48 +459,18 @@ def _answer(
     places = ranking.candidates
     parts = explained(serving, about, believed, places)
     shown = Shown(identity, now_ms, request.resolves_ms, policy.name, serving.number, places.tolist())
-    scores, propensities, errors = (
-        array.tolist() for array in (ranking.scores, ranking.propensities, ranking.standard_errors)
-    )
-    is_yes_or_no = serving.model.outcome is Outcome.BERNOULLI
-    ranked = [
-        Ranked(
-            about.names[place],
-            shown.impression(place),
-            scores[i],
-            propensities[i],
-            parts.std[i],
-            parts.linear[i],
-            parts.contributions(i),
-            parts.versions[i],
-            errors[i],
-            *_expected(parts.expected[i], is_yes_or_no),
-        )
-        for i, place in enumerate(shown.places)
-    ]
-    records = encode_shown(shown, about, parts, request.features, propensities)
+    records = encode_shown(shown, about, parts, request.features, ranking.propensities)
     return Answer(
-        Ranking(identity, model, serving.number, policy.name, ranked, list(believed.partial)), records
+        identity,
+        model,
+        serving.number,
+        policy.name,
+        list(believed.partial),
+        [about.names[place] for place in shown.places],
+        shown.impressions(),
+        ranking.scores,
+        ranking.propensities,
+        ranking.standard_errors,
+        parts,
+        records,
     )
-
-
-def _scores(model: str, serving: ServingGeneration, about: Asked, believed: Believed) -> Scores:
-    parts = explained(serving, about, believed, np.arange(len(about.names)))
-    is_yes_or_no = serving.model.outcome is Outcome.BERNOULLI
-    scored = [
-        Scored(
-            name,
-            parts.std[i],
-            parts.linear[i],
-            parts.contributions(i),
-            parts.versions[i],
-            *_expected(parts.expected[i], is_yes_or_no),
-        )
-        for i, name in enumerate(about.names)
-    ]
-    return Scores(model, serving.number, scored, list(believed.partial))
-
-
-def _expected(value: float, is_yes_or_no: bool) -> tuple[float | UnsetType, float | UnsetType]:
-    """The expected response as a probability, or else as a mean."""
-    return (value, UNSET) if is_yes_or_no else (UNSET, value)

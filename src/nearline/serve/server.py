@@ -159,6 +159,7 @@ def _uvicorn(app: App, settings: ServerSettings) -> uvicorn.Config:
         interface="asgi3",
         access_log=False,
         log_config=None,
+        proxy_headers=False,  # nobody looks at the client's address
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=settings.drain_s,

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from nearline.arrays import Floats
 from nearline.errors import RequestError
+from nearline.kernels._names import read_texts
 
 BYTES: Final = "BYTES"
 NUMBERS: Final = {
@@ -116,15 +117,12 @@ def _from_bytes(tensor: Tensor, content: bytes, path: str) -> Value:
         if len(content) != count * layout.itemsize:
             raise RequestError(path, f"expected {count * layout.itemsize} bytes, got {len(content)}")
         return np.frombuffer(content, layout).astype(np.float64).reshape(tensor.shape)
-    texts, at = [], 0
-    while at + _LENGTH.size <= len(content):
-        (size,) = _LENGTH.unpack_from(content, at)
-        at += _LENGTH.size
-        try:
-            texts.append(content[at : at + size].decode())
-        except UnicodeDecodeError as error:
-            raise RequestError(path, f"expected UTF-8, got {content[at : at + size][:20]!r}") from error
-        at += size
-    if at != len(content) or len(texts) != count:
+    try:
+        texts = read_texts(content)
+    except UnicodeDecodeError as error:
+        raise RequestError(path, f"expected UTF-8, got {error.object[:20]!r}") from error
+    except ValueError:
+        texts = []
+    if len(texts) != count:
         raise RequestError(path, f"expected {count} texts, each after its length in 4 bytes")
     return texts

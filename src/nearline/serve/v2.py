@@ -6,6 +6,7 @@ candidate or [1, m] of all. Without a bag of each, candidates are those whose fe
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Final, final
 
@@ -16,9 +17,8 @@ from nearline.errors import RequestError
 from nearline.serve.asgi import Asking, HttpError, Reply, Work, encode, log_then, model_of
 from nearline.serve.faults import located
 from nearline.serve.matrix import CandidateMatrix
-from nearline.serve.reply import Ranking
 from nearline.serve.request import PolicyChoice, RankRequest
-from nearline.serve.scorer import Scorer
+from nearline.serve.scorer import Answer, Scorer
 from nearline.serve.service import Service
 from nearline.serve.tensors import BYTES, Tensor, packed, read_tensors
 
@@ -62,7 +62,7 @@ async def _infer(service: Service, asking: Asking) -> Reply:
     wanted = _wanted(request)
     asked, matrix = _asked(request, binary)
     answer = scorer.answer(asked, matrix)
-    head, tensors = _reply(request, answer.ranking, wanted)
+    head, tensors = _reply(request, answer, wanted)
     reply = await log_then(scorer, answer.records, lambda: head + tensors)
     if not tensors:
         return reply
@@ -132,6 +132,12 @@ def _names(tensor: Tensor) -> list[str] | None:
         raise RequestError(
             f"$.inputs.{tensor.name}.parameters.features", "expected names with commas between them"
         )
+    return _split(names)
+
+
+@lru_cache(256)
+def _split(names: str) -> list[str]:
+    """Names with commas between them, as they come time and again; not to be changed."""
     return names.split(",")
 
 
@@ -166,20 +172,19 @@ def _wanted(request: _Request) -> list[tuple[str, bool]]:
     return [(one.name, bool(one.parameters.get("binary_data", as_bytes))) for one in request.outputs]
 
 
-def _reply(request: _Request, ranking: Ranking, wanted: Sequence[tuple[str, bool]]) -> tuple[bytes, bytes]:
+def _reply(request: _Request, answer: Answer, wanted: Sequence[tuple[str, bool]]) -> tuple[bytes, bytes]:
     """The head in JSON, and the tensors that are bytes."""
-    ranked = ranking.ranked
     columns: dict[str, list[Any]] = {
-        "candidates": [one.id for one in ranked],
-        "impressions": [one.impression for one in ranked],
-        "expected": [one.probability if one.probability is not msgspec.UNSET else one.mean for one in ranked],
-        "std": [one.std for one in ranked],
-        "score": [one.score for one in ranked],
-        "propensity": [one.propensity for one in ranked],
+        "candidates": answer.names,
+        "impressions": answer.impressions,
+        "expected": answer.parts.expected.tolist(),
+        "std": answer.parts.std.tolist(),
+        "score": answer.scores.tolist(),
+        "propensity": answer.propensities.tolist(),
     }
     outputs, tensors = [], []
     for name, as_bytes in wanted:
-        output: dict[str, Any] = {"name": name, "datatype": _OUTPUTS[name], "shape": [len(ranked)]}
+        output: dict[str, Any] = {"name": name, "datatype": _OUTPUTS[name], "shape": [len(answer.names)]}
         if as_bytes:
             tensors.append(packed(columns[name]))
             output["parameters"] = {"binary_data_size": len(tensors[-1])}
@@ -187,10 +192,10 @@ def _reply(request: _Request, ranking: Ranking, wanted: Sequence[tuple[str, bool
             output["data"] = columns[name]
         outputs.append(output)
     head = {
-        "model_name": ranking.model,
-        "model_version": str(ranking.generation),
-        "id": request.id or ranking.request,
-        "parameters": {"policy": ranking.policy, "partial": ",".join(ranking.partial)},
+        "model_name": answer.model,
+        "model_version": str(answer.generation),
+        "id": request.id or answer.request,
+        "parameters": {"policy": answer.policy, "partial": ",".join(answer.partial)},
         "outputs": outputs,
     }
     return encode(head), b"".join(tensors)
