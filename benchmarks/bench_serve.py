@@ -1,4 +1,4 @@
-"""Serving: one server process on one core, under an open load from another process; and the cache of feature functions.
+"""Serving: one server process on one core, under an open load from another process.
 
 A request has 100 candidates of 50 features; the store has 100,000 entities; what is shown (10 each) is in the log
 before it is answered. The requests come at a fixed rate whether or not the server keeps up (`benchmarks.load`). The
@@ -10,13 +10,10 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import struct
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +22,6 @@ import numpy as np
 from benchmarks.load import write_requests
 from benchmarks.measurement import Bar, Measurement
 from benchmarks.serving import CONTEXT, FEATURES, deploy
-from nearline.events import MemoryLog
-from nearline.serve import Candidate, FeatureFunction, Scorer, ScoreRequest, ScorerSettings
-from nearline.wiring.stores import open_store
 
 CANDIDATES = 100
 TASKSET = shutil.which("taskset") or "taskset"
@@ -48,7 +42,7 @@ def run(quick: bool = False) -> list[Measurement]:
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(30)
-        return [*found, *_cached(folder)]
+        return found
 
 
 def _started(folder: Path) -> tuple["subprocess.Popen[str]", int]:
@@ -187,44 +181,6 @@ def _shared(rng: np.random.Generator, users: int) -> dict[str, Any]:
 def _http(path: str, body: bytes, headers: str = "") -> bytes:
     head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
     return head.encode() + body
-
-
-def _cached(folder: Path) -> list[Measurement]:
-    """A feature function of 5 ms, 10 of 1,000 candidates a request, as Zipf has it: with the cache and without.
-
-    With it, after 600 requests.
-    """
-    rng = np.random.default_rng(3)
-    asked = [[f"i{i % 1_000}" for i in rng.zipf(1.2, 10)] for _ in range(1_000)]
-
-    def compute(name: str, *_: object) -> dict[str, float]:
-        time.sleep(0.005)
-        return {"f0": float(len(name))}
-
-    store = open_store(folder / "stream" / "store")
-    seconds = {}
-    for kind, key in (("cached", None), ("computed", iter(range(1 << 30)))):
-        function = FeatureFunction("of_item", compute)
-        if key is not None:
-            function = FeatureFunction("of_item", compute, key=_new(key.__next__))
-        with Scorer(store, MemoryLog(), ScorerSettings(), functions=[function]) as scorer:
-            seconds[kind] = [_timed(scorer, names) for names in (asked if key is None else asked[:40])]
-    store.close()
-    after = statistics.median(seconds["cached"][600:])
-    before = statistics.median(seconds["computed"])
-    ours, peer = f"{after * 1e3:.2f} ms", f"{before * 1e3:.1f} ms"
-    name = "feature function of 5 ms, Zipf: p50 without the cache over that with it"
-    return [Measurement(name, before / after, "x", Bar(10.0), "computed every time", ours, peer)]
-
-
-def _new(count: Callable[[], int]) -> Callable[..., int]:
-    return lambda *_: count()
-
-
-def _timed(scorer: Scorer, names: list[str]) -> float:
-    begin = time.perf_counter()
-    scorer.score(ScoreRequest([Candidate(name) for name in names], {"user": "u1"}))
-    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":
