@@ -29,7 +29,7 @@ from nearline.posterior.evidence import no_evidence
 from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
 
-SPREADS = (1.0, 0.3, 0.1, 0.03)
+SPREADS = (1.0, 0.3, 0.1)
 """Factors on the prior covariances of users and films: somebody who has seen no rating knows none to be better."""
 
 
