@@ -97,19 +97,20 @@ class Borders:
         ends of those from any row on are found in one go, and the real ones by walking from end to end.
         """
         assert self._settings.information is None  # noqa: S101
-        rows = np.arange(len(self.rows))
-        following: list[int] = self._ends(self._place // self._places, rows).tolist()
-        size, begin, first = list[int](), list[int](), list[int]()
-        for at, last in zip(self._begin.tolist(), self._end.tolist(), strict=True):
-            before, here = len(begin), at
-            while here < last and following[here] != _NOT_DUE:
-                begin.append(here)
-                here = following[here]
-            size.append(len(begin) - before)
-            first.append(here)
-        self._begin = np.array(first, dtype=np.int64)
-        end = [following[at] for at in begin]
-        return np.array(size, np.int64), np.array(begin, np.int64), np.array(end, np.int64)
+        size = np.zeros(len(self._begin), dtype=np.int64)
+        due = np.flatnonzero(self._ends(np.arange(len(size)), self._begin) != _NOT_DUE)
+        entity = self._place // self._places
+        rows = np.flatnonzero(np.isin(entity, due))
+        following = dict(zip(rows.tolist(), self._ends(entity[rows], rows).tolist(), strict=True))
+        begin, end = list[int](), list[int]()
+        for one in due.tolist():
+            before, at, last = len(begin), int(self._begin[one]), int(self._end[one])
+            while at < last and (after := following[at]) != _NOT_DUE:
+                begin.append(at)
+                end.append(after)
+                at = after
+            size[one], self._begin[one] = len(begin) - before, at
+        return size, np.array(begin, np.int64), np.array(end, np.int64)
 
     def next_due(self) -> tuple[Ints, Ints] | None:
         """Return where the next mini-batches begin and end; None when no entity has one."""
