@@ -2,8 +2,14 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -227,7 +233,8 @@ def test_the_commands_of_getting_started_run(tmp_path: Path, monkeypatch: pytest
         pyarrow.csv.write_csv(table, name)
     pyarrow.csv.write_csv(table.drop_columns(["clicked"]), "new.csv")
     Path("clicks.toml").write_text(blocks(page, "toml")[0], encoding="utf-8")
-    commands = re.findall(r"^    nearline ([^#\n]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    trained, _, deployed = page.read_text(encoding="utf-8").partition("## Keep learning")
+    commands = commands_of(trained)
     assert [command.split()[0] for command in commands] == ["train", "inspect", "score", "evaluate", "refit"]
     for command in commands:
         assert run(command.split()) == 0, command
@@ -237,6 +244,52 @@ def test_the_commands_of_getting_started_run(tmp_path: Path, monkeypatch: pytest
     for name in pq.read_schema("scores.parquet").names:
         assert f"`{re.sub('(?<=contribution_)per-.*', 'NAME', name)}`" in section
     check_saved_model(Path("clicks.model"))
+    check_deployment(deployed)
+
+
+def commands_of(part: str) -> list[str]:
+    return re.findall(r"^    nearline ([^#\n]+)", part, re.MULTILINE)
+
+
+def check_deployment(part: str) -> None:
+    """What is asked of the service is answered, and what is said of it is learned."""
+    with Path("clicks.toml").open("a", encoding="utf-8") as config:
+        config.write(re.search(r"```toml\n(.*?)```", part, re.DOTALL)[1].replace("10m", "200ms"))
+    publish, worker, serve, inspect, dashboard = commands_of(part)
+    rank, feedback = re.findall(
+        r"^    curl -s localhost:8080(\S+) -d '(.*?)'$", part, re.MULTILINE | re.DOTALL
+    )
+    assert run(publish.split()) == 0
+    with started(worker) as learning, started(f"{serve} --port 0") as serving:
+        address = next(found[1] for line in serving.stderr if (found := re.search(r"(http://\S+)", line)))
+        known = asked(address, "/v1/score", rank[1])["scored"]
+        ranked = asked(address, *rank)["ranked"]
+        assert {one["id"] for one in ranked} == {one["id"] for one in known}
+        said = feedback[1].replace("THE ID IN THE REPLY", ranked[0]["impression"])
+        assert asked(address, feedback[0], said) == {"accepted": 1}
+        limit = time.monotonic() + 20
+        while asked(address, "/v1/score", rank[1])["scored"][0]["versions"] == known[0]["versions"]:
+            assert time.monotonic() < limit
+        learning.send_signal(signal.SIGTERM)
+        assert learning.wait(20) == 0
+    assert run(inspect.split()) == 0
+    assert run([*dashboard.split(), "--help"]) == 0
+
+
+@contextmanager
+def started(command: str) -> Iterator["subprocess.Popen[str]"]:
+    arguments = [sys.executable, "-c", "from nearline.cli.start import main; main()", *command.split()]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def asked(address: str, path: str, body: str) -> dict[str, Any]:
+    with urllib.request.urlopen(address + path, body.encode(), timeout=20) as reply:  # noqa: S310 - the service
+        found: dict[str, Any] = json.load(reply)
+    return found
 
 
 def check_saved_model(folder: Path) -> None:

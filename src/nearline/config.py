@@ -264,11 +264,13 @@ class ServeConfig(_Section):
     entities: Annotated[int, Field(ge=1)] = 100_000
     waiting: Annotated[int, Field(ge=1)] = 100_000
     learn: Literal["worker", "inline"] = "worker"
+    functions: list[str] = Field(default_factory=list)
     logs: Literal["text", "json"] = "text"
     token_file: str | None = None
     certificate: str | None = None
     key: str | None = None
     drain: Duration = "10s"
+    traces: bool = False
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
 
 

@@ -333,6 +333,7 @@ def server_settings(config: Config, path: Path) -> ServerSettings:
         port=serve.port,
         token=None if serve.token_file is None else _token(path.parent / serve.token_file),
         drain_s=duration_ms(serve.drain) // 1_000,
+        traces=serve.traces,
         **beside,
     )
 

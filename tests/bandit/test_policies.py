@@ -23,7 +23,9 @@ from nearline.bandit import (
     top,
 )
 from nearline.bandit.propensities import counted, of_epsilon_greedy
+from nearline.bandit.ranking import top_of_each
 from nearline.errors import DataError
+from nearline.kernels import _top
 from nearline.posterior import group_rows
 from nearline.posterior.blocks import stack
 
@@ -94,6 +96,27 @@ def test_equal_scores_keep_their_order_and_a_candidate_without_a_score_goes_last
         scores = np.where(rng.random(30) < 0.2, np.nan, rng.integers(4, size=30).astype(float))
         order = np.argsort(-scores, kind="stable")
         assert all(top(scores, k).tolist() == order[:k].tolist() for k in range(31))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(0, 4),
+    count=st.integers(0, 120),
+    k=st.integers(-1, 130),
+    values=st.sampled_from([2, 5, 10**6]),
+)
+def test_the_first_k_of_each_row_begin_its_whole_order(seed, rows, count, k, values):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(values, size=(count, rows)).astype(float).T  # not contiguous
+    scores[rng.random(scores.shape) < 0.1] = rng.choice([np.nan, np.inf, -np.inf])
+    order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), axis=1, kind="stable")
+    np.testing.assert_array_equal(top_of_each(scores, k), order[:, : max(k, 0)])
+
+
+def test_the_kernel_refuses_more_places_than_scores():
+    for places in (np.zeros((2, 4), np.int64), np.zeros((1, 2), np.int64)):
+        with pytest.raises(ValueError, match="a row for each"):
+            _top.top(np.zeros((2, 3)), places)
 
 
 def ranking_probabilities(count, positions, epsilon):

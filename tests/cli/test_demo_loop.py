@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -41,6 +43,14 @@ def until(is_so, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
+def said_after(words: str, said: IO[str], process: subprocess.Popen) -> str:
+    """The rest of the first line that has these words."""
+    for line in said:
+        if words in line:
+            return line.partition(words)[2].strip()
+    raise AssertionError(process.wait())
+
+
 def test_the_demo_shows_every_arm_side_by_side_and_ends_its_processes(tmp_path):
     done = subprocess.run(  # noqa: S603
         [*DEMO, "--json", "--out", str(tmp_path)], capture_output=True, timeout=DEADLINE_S, check=False
@@ -73,8 +83,10 @@ def test_an_interrupt_at_any_moment_leaves_no_process(tmp_path, moment):
         assert said is not None
         until((tmp_path / "loop" / name).exists, process)
         if visited:
-            while "answers at" not in said.readline():
-                assert process.poll() is None
+            address = said_after("Watch level 3, greedy learn: ", said, process)
+            with urllib.request.urlopen(address, timeout=20) as page:  # noqa: S310 - the dashboard
+                assert b"Log loss as served" in page.read()
+            assert said_after("answers at ", said, process).startswith("http://127.0.0.1:")
         try:
             process.wait(random.Random(moment).random())  # noqa: S311
         except subprocess.TimeoutExpired:

@@ -47,6 +47,18 @@ def blocks(*, sparse: bool, full: bool = True, shared: bool = False) -> SimpleNa
     )
 
 
+def score(rows: object, beliefs: object, out: SimpleNamespace, threads: int) -> int:
+    return _posterior.score(rows, beliefs, out.mean, out.variance, out.factor, threads)
+
+
+def draw(rows: object, beliefs: object, out: SimpleNamespace, request: int, first: int, draws: int) -> int:
+    return _posterior.draw(rows, beliefs, out.keys, out.scores, out.factor, request, first, draws)
+
+
+def factor_of(beliefs: object, out: SimpleNamespace, columns: int) -> int:
+    return _posterior.factor(beliefs, out.factor, columns)
+
+
 def labels() -> SimpleNamespace:
     return SimpleNamespace(y=np.ones(4), weight=np.ones(4), offset=np.zeros(4))
 
@@ -85,7 +97,7 @@ def calls() -> Iterator[tuple[str, Call]]:
             yield (
                 f"score {name}",
                 (
-                    _posterior.score,
+                    score,
                     {"rows": rows(sparse=sparse), "beliefs": blocks(**own), "out": scores, "threads": 2},
                 ),
             )
@@ -93,7 +105,7 @@ def calls() -> Iterator[tuple[str, Call]]:
             yield (
                 f"draw {name}",
                 (
-                    _posterior.draw,
+                    draw,
                     {
                         "rows": rows(sparse=sparse),
                         "beliefs": blocks(**own),
@@ -108,7 +120,7 @@ def calls() -> Iterator[tuple[str, Call]]:
                 yield (
                     f"factor {name}",
                     (
-                        _posterior.factor,
+                        factor_of,
                         {
                             "beliefs": blocks(**own),
                             "out": SimpleNamespace(factor=np.zeros(12)),

@@ -10,6 +10,7 @@ from problems import Problem, brief, draw, draw_precision, outcomes, sparse
 
 from nearline.arrays import Floats
 from nearline.errors import ModelError
+from nearline.kernels import _posterior
 from nearline.posterior import (
     FeatureRows,
     Gaussian,
@@ -61,6 +62,24 @@ def test_scores_are_the_mean_and_variance_of_each_predictor(
         np.testing.assert_allclose(mean[i], x @ belief.mean, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(variance[i], x @ belief.covariance @ x, rtol=1e-11, atol=1e-14)
     np.testing.assert_array_equal(mean_of_blocks(rows, beliefs, threads=threads), mean)
+
+
+@pytest.mark.parametrize("name", _posterior.available_instruction_sets())
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_a_row_has_the_same_score_to_the_bit_whatever_rows_are_beside_it(name: str, kind: type) -> None:
+    chosen, rng = _posterior.instruction_set(), np.random.default_rng(8)
+    _posterior.use_instruction_set(name)
+    try:
+        for d in (1, 7, 8, 21, 64):
+            x, prior = rng.normal(size=(19, d)).astype(kind), share(Gaussian(rng.normal(size=d), np.ones(d)))
+            together = mean_of_blocks(group_rows(x), prior)
+            apart = [mean_of_blocks(group_rows(x[i : i + 1]), prior)[0] for i in range(19)]
+            np.testing.assert_array_equal(together, apart)
+            shuffled = mean_of_blocks(group_rows(x, np.arange(19) % 3, 3), prior)
+            np.testing.assert_array_equal(together, shuffled)
+            np.testing.assert_allclose(together, x @ prior.mean, rtol=1e-12, atol=1e-12)
+    finally:
+        _posterior.use_instruction_set(chosen)
 
 
 def test_rows_score_under_a_shared_prior_and_rows_of_nobody_score_zero() -> None:

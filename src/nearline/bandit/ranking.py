@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 
 from nearline.arrays import Floats, Ints
+from nearline.kernels import _top
 
 
 @final
@@ -40,14 +41,6 @@ def top(scores: Floats, k: int) -> Ints:
 
 def top_of_each(scores: Floats, k: int) -> Ints:
     """Return the same for each row of `scores` float64[n, C], int64[n, min(k, C)]."""
-    low = np.where(np.isnan(scores), np.inf, -scores)
-    k = max(k, 0)
-    if k == 0 or k >= low.shape[1]:
-        return np.argsort(low, axis=1, kind="stable")[:, :k]
-    some = np.sort(np.argpartition(low, k - 1, axis=1)[:, :k], axis=1)
-    values = np.take_along_axis(low, some, axis=1)
-    found: Ints = np.take_along_axis(some, np.argsort(values, axis=1, kind="stable"), axis=1)
-    # Where more than k are as high as the last of them, the partition took any of those that are equal.
-    tied = np.flatnonzero(np.count_nonzero(low <= values.max(axis=1, keepdims=True), axis=1) > k)
-    found[tied] = np.argsort(low[tied], axis=1, kind="stable")[:, :k]
+    found = np.empty((scores.shape[0], min(max(k, 0), scores.shape[1])), dtype=np.int64)
+    _top.top(scores, found)
     return found

@@ -30,6 +30,8 @@ ARMS: Final = (
     LoopArm("level-3", 3, "greedy", "level 3, greedy"),
     LoopArm("thompson", 3, "thompson", "level 3, Thompson"),
 )
+_WATCHED: Final = 2
+"""The deployment that the dashboard shows."""
 _HOURS: Final = 12
 _REFIT_HOURS: Final = 3
 _WINDOW_HOURS: Final = 1 / 4
@@ -94,11 +96,13 @@ def _run(
             learning = [(arm, path) for arm, path in zip(ARMS, configs, strict=True) if arm.level]
             for arm, path in learning:
                 children.start(f"worker-{arm.name}", "worker", str(path), "--metrics-port", "0", "--json")
+            children.start("dashboard", "dashboard", str(configs[_WATCHED]), "--port", "0")
             address = children.said("serve", r"at (http://\S+)", stop.is_set)
             metrics = {
                 arm.name: children.said(f"worker-{arm.name}", r"metrics: (http://\S+)", stop.is_set)
                 for arm, _ in learning
             }
+            dashboard = children.said("dashboard", r"dashboard: (http://\S+)", stop.is_set)
         if address is None or stop.is_set():
             return None
         stack.callback((client := Client(address)).close)
@@ -116,6 +120,7 @@ def _run(
             )
             for arm, path in zip(ARMS, configs, strict=True)
         ]
+        output.remark(f"Watch {ARMS[_WATCHED].title} learn: {dashboard}")
         output.remark(f"The service answers at {address}; its logs are in {out}.")
         with watch.step("visits"), _shown(output, settings.visits) as show:
             return run_world(world, arms, 1 / 4, _paced(world, seconds, stop, show))

@@ -1,6 +1,7 @@
 """`nearline serve`: answers requests from a deployment, and logs what was shown, until it is stopped."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nearline.cli.console import INTERRUPTED
+from nearline.cli.functions import feature_functions
 from nearline.config import Config, read_config
 from nearline.errors import ConfigError, ModelError
 from nearline.events.embedded import EmbeddedLog
@@ -16,7 +18,6 @@ from nearline.serve.kept import KeptCandidates
 from nearline.serve.logs import LOGGER, configure_logs
 from nearline.serve.scorer import Scorer
 from nearline.serve.service import Service
-from nearline.serve.settings import ServerSettings
 from nearline.store.seam import ModelStore
 from nearline.stream.worker import Worker
 from nearline.wiring import (
@@ -52,14 +53,7 @@ def serve_command(
     with stopping() as stop, ExitStack() as stack:
         first, settings = configs[0], read_config(configs[0])
         where = server_settings(settings, first)
-        where = ServerSettings(
-            host or where.host,
-            where.port if port is None else port,
-            where.token,
-            where.certificate,
-            where.key,
-            where.drain_s,
-        )
+        where = replace(where, host=host or where.host, port=where.port if port is None else port)
         configure_logs(settings.serve.logs)
         scorers: dict[str, Scorer] = {}
         for path in configs:
@@ -95,7 +89,14 @@ def _opened(path: Path, stack: ExitStack) -> Scorer:
     if config.serve.learn == "inline":
         _learn(config, folder, log, store, stack)
     kept = KeptCandidates(folder / "candidates")
-    scorer = Scorer(store, log, scorer_settings(config, path), kept=kept, waiting=config.serve.waiting)
+    scorer = Scorer(
+        store,
+        log,
+        scorer_settings(config, path),
+        kept=kept,
+        functions=feature_functions(config.serve.functions, path.parent),
+        waiting=config.serve.waiting,
+    )
     stack.callback(scorer.close)
     scorer.start()
     return scorer

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nearline.arrays import Columns, Floats, Ints
+from nearline.arrays import Columns, Floats, Ints, Keys
 
 CHUNKS: int
 
@@ -45,9 +45,20 @@ def update_one(
     tolerance: float,
     max_steps: int,
 ) -> int: ...
-def score(rows: object, beliefs: object, out: object, threads: int) -> int: ...
-def draw(rows: object, beliefs: object, out: object, request: int, first: int, draws: int) -> int: ...
-def factor(beliefs: object, out: object, columns: int) -> int: ...
+def score(
+    rows: object, beliefs: object, mean: Floats, variance: Floats | None, factor: Floats | None, threads: int
+) -> int: ...
+def draw(
+    rows: object,
+    beliefs: object,
+    keys: Keys,
+    scores: Floats,
+    factor: Floats | None,
+    request: int,
+    first: int,
+    draws: int,
+) -> int: ...
+def factor(beliefs: object, factor: Floats, columns: int) -> int: ...
 def moments(rows: object, data: object, beliefs: object, out: object, outcome: int, threads: int) -> None: ...
 def complete(
     evidence: object, prior: object, belief: object, out: object, columns: int, reverse: bool, threads: int

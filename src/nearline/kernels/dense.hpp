@@ -213,6 +213,28 @@ inline void solve_upper(const double* u, int64_t d, double* z) {
   }
 }
 
+// Z <- U^-1 Z for kBlock right sides, Z [d][kBlock].
+inline void solve_upper_panel(const double* u, int64_t d, double* z) {
+  for (int64_t i = d - kBlock; i >= 0; i -= kBlock) {
+    for (int v = 0; v < kBlock; v += kWidth) {
+      Vec own[kBlock] = {};
+      for (int64_t j = i + kBlock; j < d; ++j) {
+        const Vec right = load(z + j * kBlock + v);
+        NEARLINE_UNROLL
+        for (int r = 0; r < kBlock; ++r) own[r] += splat(u[(i + r) * d + j]) * right;
+      }
+      NEARLINE_UNROLL
+      for (int r = kBlock - 1; r >= 0; --r) {
+        own[r] = load(z + (i + r) * kBlock + v) - own[r];
+        NEARLINE_UNROLL
+        for (int q = r + 1; q < kBlock; ++q) own[r] -= splat(u[(i + r) * d + i + q]) * own[q];
+        own[r] *= splat(1.0 / u[(i + r) * d + i + r]);
+        store(z + (i + r) * kBlock + v, own[r]);
+      }
+    }
+  }
+}
+
 // Z <- U'^-1 Z for the d x columns matrix Z (leading dimension `columns`, a multiple of kBlock). If Z is lower
 // triangular it stays so, and what is zero may be left out.
 template <bool lower = false>

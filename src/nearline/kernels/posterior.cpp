@@ -57,11 +57,10 @@ bool is_format_of(const char* format) {
   return format && format[0] != '\0' && format[1] == '\0' && std::strchr(codes, format[0]);
 }
 
-// An attribute that is None or a contiguous array of T. The Python object outlives the call, and so does its buffer.
+// A value that is None or a contiguous array of T. The Python object outlives the call, and so does its buffer.
 // By the buffer protocol: nb::ndarray asks the array by way of Python, which costs more than to score a request.
 template <class T>
-Values<T> read_values(nb::handle owner, const char* name) {
-  nb::object value = attribute(owner, name);
+Values<T> values_of(nb::handle value, const char* name) {
   if (value.is_none()) return {};
   Py_buffer view{};
   const int access = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (std::is_const_v<T> ? 0 : PyBUF_WRITABLE);
@@ -74,6 +73,12 @@ Values<T> read_values(nb::handle owner, const char* name) {
   if (!fits) reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
   static std::remove_const_t<T> nothing{};   // so that only None is null
   return {size > 0 ? data : &nothing, size};
+}
+
+// An attribute of that kind.
+template <class T>
+Values<T> read_values(nb::handle owner, const char* name) {
+  return values_of<T>(attribute(owner, name), name);
 }
 
 // The same where None will not do.
@@ -101,6 +106,15 @@ template <class T>
 T* need(nb::handle owner, const char* name, int64_t expected) {
   const Values<T> values = need_values<T>(owner, name);
   require_size(name, values.size, expected);
+  return values.data;
+}
+
+// An argument by itself: an array of that size, or None where it may be absent.
+template <class T>
+T* array_of(nb::handle value, const char* name, int64_t expected, bool may_be_absent = false) {
+  const Values<T> values = values_of<T>(value, name);
+  if (!values.data && !may_be_absent) reject(std::string(name) + " is missing");
+  if (values.data) require_size(name, values.size, expected);
   return values.data;
 }
 
@@ -219,12 +233,10 @@ void require_dense_blocks(const Rows& rows, const Blocks& blocks) {
 }
 
 // The factors of full precisions, if there are any.
-const double* read_factor(nb::handle object, const Blocks& blocks) {
-  const auto factor = read_values<const double>(object, "factor");
-  if (!factor.data) return nullptr;
+const double* read_factor(nb::handle factor, const Blocks& blocks) {
+  if (factor.is_none()) return nullptr;
   require(blocks.full, "a diagonal precision has no factor");
-  require_size("factor", factor.size, blocks.packed_start[blocks.entities]);
-  return factor.data;
+  return array_of<const double>(factor, "factor", blocks.packed_start[blocks.entities]);
 }
 
 std::vector<std::string> available_instruction_sets() {
@@ -275,6 +287,10 @@ void use_instruction_set(const std::string& name) {
 // first exception.
 template <class Work>
 void share(int64_t parts, int threads, const Work& work) {
+  if (threads <= 1 || parts <= 1) {
+    for (int64_t part = 0; part < parts; ++part) work(part);
+    return;
+  }
   std::atomic<int64_t> next{0};
   std::exception_ptr failure;
   std::mutex guard;
@@ -370,16 +386,16 @@ int64_t first_failed(const std::vector<int8_t>& status) {
   return found == status.end() ? -1 : found - status.begin();
 }
 
-int64_t score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) {
+int64_t score(nb::handle rows, nb::handle beliefs, nb::handle mean, nb::handle variance, nb::handle factor, int threads) {
   const RowsArgument argument = read_rows(rows);
   ScoreJob job;
   job.rows = argument.rows;
   job.beliefs = read_blocks<const double>(beliefs, job.rows.columns);
   require(job.beliefs.shared || job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
   require_dense_blocks(job.rows, job.beliefs);
-  job.mean = need<double>(out, "mean", argument.count);
-  job.variance = read<double>(out, "variance", argument.count);
-  job.factor = read_factor(out, job.beliefs);
+  job.mean = array_of<double>(mean, "mean", argument.count);
+  job.variance = array_of<double>(variance, "variance", argument.count, true);
+  job.factor = read_factor(factor, job.beliefs);
   std::vector<int8_t> status(static_cast<size_t>(argument.entities));
   job.status = status.data();
   const nb::gil_scoped_release release;
@@ -387,7 +403,8 @@ int64_t score(nb::handle rows, nb::handle beliefs, nb::handle out, int threads) 
   return first_failed(status);
 }
 
-int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t request, uint64_t first, int64_t draws) {
+int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle keys, nb::handle scores, nb::handle factor, uint64_t request,
+             uint64_t first, int64_t draws) {
   const RowsArgument argument = read_rows(rows);
   DrawJob job;
   job.rows = argument.rows;
@@ -395,13 +412,13 @@ int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t reque
   job.beliefs = read_blocks<const double>(beliefs, job.rows.columns);
   require(!job.beliefs.shared && job.beliefs.entities == argument.entities, "rows and blocks differ in entities");
   require_dense_blocks(job.rows, job.beliefs);
-  job.factor = read_factor(out, job.beliefs);
-  job.key = need<const uint64_t>(out, "keys", argument.entities);
+  job.factor = read_factor(factor, job.beliefs);
+  job.key = array_of<const uint64_t>(keys, "keys", argument.entities);
   job.request = request;
   job.first = first;
   require(draws >= 0, "draws must not be negative");
   job.draws = draws;
-  job.scores = need<double>(out, "scores", draws * job.count);
+  job.scores = array_of<double>(scores, "scores", draws * job.count);
   std::vector<int8_t> status(static_cast<size_t>(argument.entities));
   job.status = status.data();
   const nb::gil_scoped_release release;
@@ -409,12 +426,12 @@ int64_t draw(nb::handle rows, nb::handle beliefs, nb::handle out, uint64_t reque
   return first_failed(status);
 }
 
-int64_t factor(nb::handle beliefs, nb::handle out, int64_t columns) {
+int64_t factor(nb::handle beliefs, nb::handle factor, int64_t columns) {
   require(columns >= 0 && columns < (int64_t{1} << 31), "beliefs: impossible number of columns");
   FactorJob job;
   job.beliefs = read_blocks<const double>(beliefs, columns);
   require(job.beliefs.full, "a diagonal precision has no factor");
-  job.factor = need<double>(out, "factor", job.beliefs.packed_start[job.beliefs.entities]);
+  job.factor = array_of<double>(factor, "factor", job.beliefs.packed_start[job.beliefs.entities]);
   std::vector<int8_t> status(static_cast<size_t>(job.beliefs.entities));
   job.status = status.data();
   const nb::gil_scoped_release release;
@@ -617,8 +634,10 @@ NB_MODULE(_posterior, module) {
              nb::arg("outcome"), nb::arg("method"), nb::arg("tolerance"),
              nb::arg("max_steps"));
   module.def("learn", &learn);
-  module.def("score", &score);
-  module.def("draw", &draw);
+  module.def("score", &score, nb::arg("rows"), nb::arg("beliefs"), nb::arg("mean"), nb::arg("variance").none(),
+             nb::arg("factor").none(), nb::arg("threads"));
+  module.def("draw", &draw, nb::arg("rows"), nb::arg("beliefs"), nb::arg("keys"), nb::arg("scores"),
+             nb::arg("factor").none(), nb::arg("request"), nb::arg("first"), nb::arg("draws"));
   module.def("factor", &factor);
   module.def("moments", &moments);
   module.def("complete", &complete);

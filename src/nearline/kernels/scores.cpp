@@ -3,6 +3,8 @@
 #include "entity.hpp"
 #include "normals.hpp"
 
+#include <type_traits>
+
 namespace nearline::NEARLINE_ISA {
 namespace {
 
@@ -16,38 +18,54 @@ Vec load_any(const T* p) {
   return __builtin_convertvector(v, Vec);
 }
 
-// x . b of kRows rows of d values, each `apart` from the next. The sums of a row do not depend on kRows.
-template <int kRows, class T>
-void dot_dense(const T* x, int64_t apart, const double* b, int64_t d, double* out) {
-  Vec acc[kRows] = {};
-  int64_t j = 0;
-  for (; j + kWidth <= d; j += kWidth) {
+constexpr int kAtOnce = 4;   // rows whose sums are under way together: as many as hide the latency of an addition
+
+// acc[r] <- the products of row r and b in [0, to), a multiple of kWidth, in kWidth sums. What lies `ahead` of the rows
+// is fetched meanwhile.
+template <class T>
+void add_products(const T* const* x, int64_t ahead, const double* b, int64_t to, Vec* acc) {
+  Vec own[kAtOnce] = {};
+  for (int64_t j = 0; j < to; j += kWidth) {
     const Vec right = load(b + j);
     NEARLINE_UNROLL
-    for (int r = 0; r < kRows; ++r) acc[r] += load_any(x + r * apart + j) * right;
+    for (int r = 0; r < kAtOnce; ++r) {
+      __builtin_prefetch(x[r] + (j + ahead));
+      own[r] += load_any(x[r] + j) * right;
+    }
   }
   NEARLINE_UNROLL
-  for (int r = 0; r < kRows; ++r) {
+  for (int r = 0; r < kAtOnce; ++r) acc[r] = own[r];
+}
+
+// x . b of kBlock rows of d values: a row's sum is made of the same additions whatever the other rows are.
+template <class T>
+void dot_dense(const T* const* x, int64_t ahead, const double* b, int64_t d, double* out) {
+  const int64_t whole = d / kWidth * kWidth;
+  Vec acc[kBlock];
+  for (int r = 0; r < kBlock; r += kAtOnce) add_products(x + r, ahead, b, whole, acc + r);
+  for (int r = 0; r < kBlock; r += kWidth) store(out + r, sums(acc + r));
+  for (int r = 0; whole < d && r < kBlock; ++r) {
     double rest = 0.0;
-    for (int64_t k = j; k < d; ++k) rest += static_cast<double>(x[r * apart + k]) * b[k];
-    out[r] = sum(acc[r]) + rest;
+    for (int64_t j = whole; j < d; ++j) rest += static_cast<double>(x[r][j]) * b[j];
+    out[r] += rest;
   }
 }
 
 template <class T, class Put>
 void dot_dense_rows(const Rows& rows, const T* x, int64_t e, const double* b, int64_t d, const Put& put) {
-  const int64_t to = rows.row_start[e + 1];
-  int64_t i = rows.row_start[e];
-  double out[kBlock];
-  for (; !rows.row && i + kBlock <= to; i += kBlock) {
-    dot_dense<kBlock>(x + i * rows.columns, rows.columns, b, d, out);
-    for (int r = 0; r < kBlock; ++r) put(i + r, out[r]);
-  }
-  for (; i < to; ++i) {
-    const int64_t row = rows.row ? rows.row[i] : i;
-    dot_dense<1>(x + row * rows.columns, rows.columns, b, d, out);
-    put(row, out[0]);
-  }
+  const int64_t to = rows.row_start[e + 1], apart = rows.columns;
+  const auto walk = [&](const auto& at) {
+    for (int64_t i = rows.row_start[e]; i < to; i += kBlock) {
+      const int64_t last = std::min<int64_t>(kBlock, to - i) - 1;
+      const T* some[kBlock];   // the last row again where there are no more
+      for (int r = 0; r < kBlock; ++r) some[r] = x + at(i + std::min<int64_t>(r, last)) * apart;
+      double out[kBlock];
+      dot_dense(some, kAtOnce * apart, b, d, out);
+      for (int r = 0; r <= last; ++r) put(at(i + r), out[r]);
+    }
+  };
+  if (rows.row) walk([&](int64_t i) { return rows.row[i]; });
+  else walk([](int64_t i) { return i; });
 }
 
 // Calls put(row, x . b) for each row of entity e. False if a feature lies outside the block.
@@ -126,44 +144,67 @@ void add_diagonal_variances(const ScoreJob& job, int64_t e, const Belief& belief
   }
 }
 
-// squares[i] += the squares of (x_i' W)[c .. c + V vectors) for kTileRows rows x_i, `apart` from each other. W is upper
-// triangular, so that only its first `depth` rows count.
+// W = U^-1 as it is read: of kTileVectors vectors of columns at a time, or of the last 1 or 2, their rows down to the
+// diagonal.
+struct Inverse {
+  const double* w;
+  int64_t dp;
+};
+
+// squares[i] += the squares of (x_i' W)[c .. c + V vectors) for kTileRows rows x_i, `apart` from each other. Returns
+// where the next columns of W are.
 template <int V>
-void add_square_tile(const double* x, int64_t apart, const double* w, int64_t ldw, int64_t depth, Vec* squares) {
+const double* add_square_tile(const double* x, int64_t apart, const double* w, int64_t c, Vec* squares) {
   Vec acc[kTileRows][V] = {};
-  for (int64_t k = 0; k < depth; ++k, w += ldw) {
-    Vec right[V];
-    NEARLINE_UNROLL
-    for (int v = 0; v < V; ++v) right[v] = load(w + v * kWidth);
-    NEARLINE_UNROLL
-    for (int i = 0; i < kTileRows; ++i) {
-      const Vec left = splat(x[i * apart + k]);
+  int64_t k = 0;
+  const auto add = [&](auto first, int64_t to) {   // below the diagonal of the vectors before `first`
+    for (; k < to; ++k, w += V * kWidth) {
+      Vec right[V];
       NEARLINE_UNROLL
-      for (int v = 0; v < V; ++v) acc[i][v] += left * right[v];
+      for (int v = first; v < V; ++v) right[v] = load(w + v * kWidth);
+      NEARLINE_UNROLL
+      for (int i = 0; i < kTileRows; ++i) {
+        const Vec left = splat(x[i * apart + k]);
+        NEARLINE_UNROLL
+        for (int v = first; v < V; ++v) acc[i][v] += left * right[v];
+      }
     }
-  }
+  };
+  add(std::integral_constant<int, 0>(), c + kWidth);
+  if constexpr (V > 1) add(std::integral_constant<int, 1>(), c + 2 * kWidth);
+  if constexpr (V > 2) add(std::integral_constant<int, 2>(), c + 3 * kWidth);
   NEARLINE_UNROLL
-  for (int i = 0; i < kTileRows; ++i)
+  for (int i = 0; i < kTileRows; ++i) {
+    NEARLINE_UNROLL
     for (int v = 0; v < V; ++v) squares[i] += acc[i][v] * acc[i][v];
+  }
+  return w;
 }
 
-// x' P^-1 x = |x' U^-1|^2 of kTileRows rows x, padded with zeros; `w` is U^-1.
-void variances_of_tile(const double* x, int64_t apart, const double* w, int64_t dp, double* out) {
+// x' P^-1 x = |x' U^-1|^2 of kTileRows rows x, padded with zeros.
+void variances_of_tile(const double* x, int64_t apart, const Inverse& inverse, double* out) {
+  static_assert(kTileVectors == 3);
   Vec squares[kTileRows] = {};
+  const double* w = inverse.w;
   int64_t c = 0;
-  for (; c + kTileVectors * kWidth <= dp; c += kTileVectors * kWidth)
-    add_square_tile<kTileVectors>(x, apart, w + c, dp, c + kTileVectors * kWidth, squares);
-  for (; c < dp; c += kWidth) add_square_tile<1>(x, apart, w + c, dp, c + kWidth, squares);
+  for (; c + 3 * kWidth <= inverse.dp; c += 3 * kWidth) w = add_square_tile<3>(x, apart, w, c, squares);
+  if (c + 2 * kWidth <= inverse.dp) add_square_tile<2>(x, apart, w, c, squares);
+  else if (c < inverse.dp) add_square_tile<1>(x, apart, w, c, squares);
   for (int i = 0; i < kTileRows; ++i) out[i] = sum(squares[i]);
 }
 
-// W = U^-1, zero below the diagonal.
-void invert_factor(const double* u, int64_t dp, double* half, double* w, double* panel) {
+// `half` and `w` have room for squares.
+Inverse invert_factor(const double* u, int64_t dp, double* half, double* w, double* panel) {
   std::fill(half, half + dp * dp, 0.0);
   for (int64_t j = 0; j < dp; ++j) half[j * dp + j] = 1.0;
-  solve_transposed_many<true>(u, dp, half, dp, panel);
-  for (int64_t i = 0; i < dp; ++i)
-    for (int64_t j = 0; j < dp; ++j) w[i * dp + j] = half[j * dp + i];
+  solve_transposed_many<true>(u, dp, half, dp, panel);   // U'^-1 = W'
+  double* to = w;
+  for (int64_t c = 0; c < dp; c += kTileVectors * kWidth) {
+    const int64_t width = std::min<int64_t>(kTileVectors * kWidth, dp - c);
+    for (int64_t k = 0; k < c + width; ++k, to += width)
+      for (int64_t j = 0; j < width; ++j) to[j] = half[(c + j) * dp + k];
+  }
+  return {w, dp};
 }
 
 // x' P^-1 x of each row, likewise.
@@ -181,7 +222,7 @@ void add_full_variances(const ScoreJob& job, int64_t e, const Belief& belief, co
     return;
   }
   double *half = ws.get(kGram, dp * dp), *w = ws.get(kDualB, dp * dp);
-  invert_factor(belief.u, dp, half, w, panel);
+  const Inverse inverse = invert_factor(belief.u, dp, half, w, panel);
   const bool in_place = rows.dense && !rows.row && belief.d == dp;
   for (int64_t i = from; i < to; i += kTileRows) {
     const int64_t count = std::min<int64_t>(kTileRows, to - i);
@@ -194,7 +235,7 @@ void add_full_variances(const ScoreJob& job, int64_t e, const Belief& belief, co
       tile = x;
     }
     double out[kTileRows];
-    variances_of_tile(tile, dp, w, dp, out);
+    variances_of_tile(tile, dp, inverse, out);
     for (int64_t r = 0; r < count; ++r) job.variance[at(i + r)] = out[r];
   }
 }
@@ -211,11 +252,16 @@ Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
   return kLearned;
 }
 
-// b [d] <- mean + U^-1 z, of the draw of that number. b has room for the padding.
-void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int64_t draw, Workspace& ws, double* b) {
+// z [d]: the normals of the draw of that number.
+void normals_of_draw(const DrawJob& job, int64_t e, int64_t d, int64_t draw, double* z, Workspace& ws) {
   const int32_t* column = job.beliefs.column ? job.beliefs.column + job.beliefs.start[e] : nullptr;
   const DrawName name{job.request, job.key[e], job.first + static_cast<uint64_t>(draw)};
-  fill_normals(name, column, belief.d, b, ws.get(kSquares, 2 * belief.dp));
+  fill_normals(name, column, d, z, ws.get(kSquares, 2 * padded(d)));
+}
+
+// b [d] <- mean + U^-1 z, of the draw of that number. b has room for the padding.
+void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int64_t draw, Workspace& ws, double* b) {
+  normals_of_draw(job, e, belief.d, draw, b, ws);
   std::fill(b + belief.d, b + belief.dp, 0.0);
   if (belief.u) {
     solve_upper(belief.u, belief.dp, b);
@@ -223,6 +269,21 @@ void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int6
     for (int64_t j = 0; j < belief.d; ++j) b[j] /= std::sqrt(belief.diagonal[j]);
   }
   for (int64_t j = 0; j < belief.d; ++j) b[j] += belief.mean[j];
+}
+
+// The same of kBlock draws from that number on, or of those that are left of them: panel [dp][kBlock].
+void draw_panel(const DrawJob& job, int64_t e, const Belief& belief, int64_t first, Workspace& ws, double* panel) {
+  double* z = ws.get(kStep, belief.dp);
+  std::fill(panel, panel + belief.dp * kBlock, 0.0);
+  for (int64_t k = 0; k < std::min<int64_t>(kBlock, job.draws - first); ++k) {
+    normals_of_draw(job, e, belief.d, first + k, z, ws);
+    for (int64_t j = 0; j < belief.d; ++j) panel[j * kBlock + k] = z[j];
+  }
+  if (belief.u) solve_upper_panel(belief.u, belief.dp, panel);
+  for (int64_t j = 0; j < belief.d; ++j) {
+    const double scale = belief.u ? 1.0 : 1.0 / std::sqrt(belief.diagonal[j]);
+    for (int k = 0; k < kBlock; ++k) panel[j * kBlock + k] = belief.mean[j] + scale * panel[j * kBlock + k];
+  }
 }
 
 Status draw_one_by_one(const DrawJob& job, int64_t e, const Belief& belief, const Places& places,
@@ -238,16 +299,10 @@ Status draw_one_by_one(const DrawJob& job, int64_t e, const Belief& belief, cons
 }
 
 // All draws first, in panels of kBlock of them; then the products of rows and draws, kTogether rows at a time.
-Status draw_many(const DrawJob& job, int64_t e, const Belief& belief, const Places& places,
-                 Workspace& ws) {
-  const int64_t dp = belief.dp, padded_draws = padded(job.draws);
-  double *b = ws.get(kStep, dp), *panels = ws.get(kXt, dp * padded_draws);
-  std::fill(panels, panels + dp * padded_draws, 0.0);
-  for (int64_t draw = 0; draw < job.draws; ++draw) {
-    draw_coefficients(job, e, belief, draw, ws, b);
-    double* panel = panels + draw / kBlock * kBlock * dp + draw % kBlock;
-    for (int64_t j = 0; j < belief.d; ++j) panel[j * kBlock] = b[j];
-  }
+Status draw_many(const DrawJob& job, int64_t e, const Belief& belief, const Places& places, Workspace& ws) {
+  const int64_t dp = belief.dp;
+  double* panels = ws.get(kXt, dp * padded(job.draws));
+  for (int64_t draw = 0; draw < job.draws; draw += kBlock) draw_panel(job, e, belief, draw, ws, panels + draw * dp);
   const bool sound = for_rows(job.rows, e, [&](const int64_t* row, int64_t n) {
     const int64_t width = padded(n);
     double *x = ws.get(kX, dp * width), *product = ws.get(kGram, kBlock * width);
@@ -255,8 +310,16 @@ Status draw_many(const DrawJob& job, int64_t e, const Belief& belief, const Plac
     for (int64_t draw = 0; draw < job.draws; draw += kBlock) {
       std::fill(product, product + kBlock * width, 0.0);
       add_product_rows(product, width, panels + draw * dp, x, width, dp, 0, width, 1.0);
-      for (int64_t k = 0; k < std::min<int64_t>(kBlock, job.draws - draw); ++k)
-        for (int64_t i = 0; i < n; ++i) job.scores[(draw + k) * job.count + row[i]] += product[k * width + i];
+      for (int64_t k = 0; k < std::min<int64_t>(kBlock, job.draws - draw); ++k) {
+        const double* from = product + k * width;
+        double* scores = job.scores + (draw + k) * job.count;
+        if (job.rows.row) {
+          for (int64_t i = 0; i < n; ++i) scores[row[i]] += from[i];
+        } else {   // one after the other
+          scores += row[0];
+          for (int64_t i = 0; i < n; ++i) scores[i] += from[i];
+        }
+      }
     }
     return true;
   });

@@ -55,6 +55,28 @@ inline double sum(Vec v) {
   return v[0];
 }
 
+// The sums of kWidth vectors, each by the very additions of `sum`, all of them at once.
+inline Vec sums(const Vec* v) {
+#if defined(__AVX512F__)
+  const auto halves = [](Vec a, Vec b) -> Vec {
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  };
+  const auto quarters = [](Vec a, Vec b) -> Vec {
+    return __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15);
+  };
+  const Vec a = quarters(halves(v[0], v[1]), halves(v[2], v[3])), b = quarters(halves(v[4], v[5]), halves(v[6], v[7]));
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#elif defined(__AVX2__)
+  const auto halves = [](Vec a, Vec b) -> Vec {
+    return __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  };
+  const Vec a = halves(v[0], v[1]), b = halves(v[2], v[3]);
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#else
+  return __builtin_shufflevector(v[0], v[1], 0, 2) + __builtin_shufflevector(v[0], v[1], 1, 3);
+#endif
+}
+
 // exp(x), held to |x| <= 700 so that it never overflows. x = k log 2 + r, |r| <= log(2) / 2; e^r by its
 // Taylor polynomial of degree 13 (remainder under 4e-18), 2^k by adding k to the exponent bits. Adding
 // 1.5 * 2^52 rounds to an integer and leaves it in the low bits of the sum.

@@ -5,21 +5,10 @@ is repeated, and does not depend on what else is drawn. `nearline.posterior.refe
 compiled code, whose last bits may differ between instruction sets.
 """
 
-from dataclasses import dataclass
-from typing import final
-
 from nearline.arrays import Floats, Keys
 from nearline.kernels import _posterior
 from nearline.posterior.blocks import Blocks, FeatureRows
 from nearline.posterior.score import require_scored
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Out:
-    scores: Floats
-    keys: Keys
-    factor: Floats | None
 
 
 def add_draws(
@@ -38,5 +27,4 @@ def add_draws(
     0 to 2^64 - 1, seed it. `factors` are those of `factor_blocks`, found here if None. Raises `ModelError` if a block
     lacks a column of its rows, or a precision is not positive definite.
     """
-    out = _Out(scores, keys, factors)
-    require_scored(_posterior.draw(rows, beliefs, out, request, first, len(scores)))
+    require_scored(_posterior.draw(rows, beliefs, keys, scores, factors, request, first, len(scores)))

@@ -1,28 +1,11 @@
 """Beliefs + rows -> the mean and variance of each row's linear predictor."""
 
-from dataclasses import dataclass
-from typing import final
-
 import numpy as np
 
 from nearline.arrays import Floats
 from nearline.errors import ModelError
 from nearline.kernels import _posterior
 from nearline.posterior.blocks import Blocks, FeatureRows
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Out:
-    mean: Floats
-    variance: Floats | None
-    factor: Floats | None
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Factors:
-    factor: Floats
 
 
 def score_blocks(
@@ -51,18 +34,18 @@ def factor_blocks(beliefs: Blocks) -> Floats | None:
     """
     if not beliefs.full:
         return None
-    out = _Factors(np.empty_like(beliefs.precision))
+    factor = np.empty_like(beliefs.precision)
     columns = int(np.diff(beliefs.start).max(initial=0)) if beliefs.column is None else 2**31 - 1
-    require_scored(_posterior.factor(beliefs, out, columns))
-    return out.factor
+    require_scored(_posterior.factor(beliefs, factor, columns))
+    return factor
 
 
 def _score(
     rows: FeatureRows, beliefs: Blocks, variance: Floats | None, factors: Floats | None, threads: int
 ) -> Floats:
-    out = _Out(np.zeros(rows.count), variance, factors)
-    require_scored(_posterior.score(rows, beliefs, out, threads))
-    return out.mean
+    mean = np.zeros(rows.count)
+    require_scored(_posterior.score(rows, beliefs, mean, variance, factors, threads))
+    return mean
 
 
 def require_scored(failed: int) -> None:

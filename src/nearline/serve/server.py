@@ -11,12 +11,13 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from select import select
 from types import FrameType
 from typing import Final, final
 
 from nearline.errors import ConfigError, MissingExtraError, NearlineError
+from nearline.serve.asgi import App
 from nearline.serve.http import create_app
 from nearline.serve.logs import LOGGER
 from nearline.serve.service import Service
@@ -103,20 +104,30 @@ def serve(service: Service, settings: ServerSettings, stop: Stop, started: Calla
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
     listening = _bound(settings)
-    server = uvicorn.Server(_uvicorn(service, settings))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="nearline-http")
-    thread.start()
-    scheme = "http" if settings.certificate is None else "https"
-    started(f"{scheme}://{settings.host}:{listening.getsockname()[1]}")
-    stop.serving = True
-    while thread.is_alive() and stop.name is None:
-        stop.wait(_LOOK_S)
-        if stop.reload:
-            stop.reload = False
-            _reload(service)
-    service.is_ready = False
-    server.should_exit = True
-    thread.join()
+    with _app(service, settings) as app:
+        server = uvicorn.Server(_uvicorn(app, settings))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="nearline-http")
+        thread.start()
+        scheme = "http" if settings.certificate is None else "https"
+        started(f"{scheme}://{settings.host}:{listening.getsockname()[1]}")
+        stop.serving = True
+        while thread.is_alive() and stop.name is None:
+            stop.wait(_LOOK_S)
+            if stop.reload:
+                stop.reload = False
+                _reload(service)
+        service.is_ready = False
+        server.should_exit = True
+        thread.join()
+
+
+def _app(service: Service, settings: ServerSettings) -> AbstractContextManager[App]:
+    app = create_app(service, token=settings.token)
+    if not settings.traces:
+        return nullcontext(app)
+    from nearline.serve.traces import traced  # noqa: PLC0415 - needs an extra of its own
+
+    return traced(app)
 
 
 def _reload(service: Service) -> None:
@@ -138,9 +149,9 @@ def _bound(settings: ServerSettings) -> socket.socket:
         ) from error
 
 
-def _uvicorn(service: Service, settings: ServerSettings) -> uvicorn.Config:
+def _uvicorn(app: App, settings: ServerSettings) -> uvicorn.Config:
     config = uvicorn.Config(
-        create_app(service, token=settings.token),
+        app,
         loop="uvloop",
         http="httptools",
         ws="none",

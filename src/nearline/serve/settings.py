@@ -16,6 +16,7 @@ class ServerSettings:
     token : that clients must show; None asks for none.
     certificate, key : files of TLS; None is plain HTTP.
     drain_s : how long requests under way may take once it is told to stop.
+    traces : whether requests are spans of OpenTelemetry.
     """
 
     host: str = "127.0.0.1"
@@ -24,3 +25,4 @@ class ServerSettings:
     certificate: Path | None = None
     key: Path | None = None
     drain_s: int = 10
+    traces: bool = False

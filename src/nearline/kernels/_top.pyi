@@ -1,0 +1,3 @@
+from nearline.arrays import Floats, Ints
+
+def top(scores: Floats, places: Ints) -> None: ...
