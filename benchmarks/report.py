@@ -52,7 +52,7 @@ def _circumstances(rows: list[Row]) -> str:
 
 def _section(module: str, rows: list[Row]) -> str:
     lines = [
-        f"## {module.removeprefix('bench_').replace('_', ' ').capitalize()}",
+        f"## {module.partition('_')[2].replace('_', ' ').capitalize()}",
         "",
         _about(module),
         "",

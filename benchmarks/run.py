@@ -1,7 +1,8 @@
 """Runs the benchmark modules, each in a process of its own, and writes results.json and results.md here.
 
-`python -m benchmarks.run [--only NAME] [--quick]`, or `make bench`. A module is a file bench_NAME.py
-with a function `run(quick)` that returns measurements, or dicts of name, value, unit, bar and baseline.
+`python -m benchmarks.run [--only NAME] [--quick]`, or `make bench`. A module is a file bench_NAME.py, or soak_NAME.py
+where it takes long and runs only when asked for, with a function `run(quick)` that returns measurements, or dicts of
+name, value, unit, bar and baseline.
 """
 
 import json
@@ -29,9 +30,9 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "lambda-learner", "bayesianbandits
 Row = dict[str, Any]
 
 
-def modules() -> list[str]:
-    """Names of the benchmark modules, in alphabetical order."""
-    return sorted(path.stem for path in HERE.glob("bench_*.py"))
+def modules(kind: str = "bench") -> dict[str, str]:
+    """Benchmark modules by name, in alphabetical order; those that take long are of the kind `soak`."""
+    return {path.stem.removeprefix(f"{kind}_"): path.stem for path in sorted(HERE.glob(f"{kind}_*.py"))}
 
 
 def run_module(module: str, quick: bool) -> list[Row]:
@@ -108,10 +109,11 @@ def main(
 ) -> None:
     """Measure, print what was found, and write results.json and results.md."""
     console = Console()
-    wanted = [f"bench_{name.removeprefix('bench_')}" for name in only or []] or modules()
-    unknown = sorted(set(wanted) - set(modules()))
+    every = modules() | modules("soak")
+    unknown = sorted(set(only or ()) - set(every))
     if unknown:
-        raise typer.BadParameter(f"no module {', '.join(unknown)}; there are {', '.join(modules())}")
+        raise typer.BadParameter(f"no module {', '.join(unknown)}; there are {', '.join(every)}")
+    wanted = [every[name] for name in only] if only else list(modules().values())
     circumstances = {"machine": machine(), "commit": commit(), "versions": versions(), "quick": quick}
     measured: dict[str, list[Row]] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -125,7 +127,9 @@ def main(
                 continue
             progress.update(task, completed=1, description=f"{module}: {len(measured[module])} figures")
             show(progress.console, measured[module])
-    rows = [row for row in earlier_rows() if row["module"] not in measured and row["module"] in modules()]
+    rows = [
+        row for row in earlier_rows() if row["module"] not in measured and row["module"] in every.values()
+    ]
     rows += [row for found in measured.values() for row in found]
     rows.sort(key=lambda row: row["module"])
     (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n")

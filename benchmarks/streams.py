@@ -7,7 +7,7 @@ learned later. Writes streams.md and streams.json beside this file, stream by st
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.ratings import ratings
 from benchmarks.streams_page import BARS, CHOSEN, LEVELS, RESCORED, described, written
 from nearline import datasets
 from nearline.arrays import Floats, Ints
 from nearline.batch.descent import fit_game
 from nearline.batch.settings import FixedSettings, RandomSettings, TrainingSettings
 from nearline.batch.tables import TableMapping, examples_from_table
-from nearline.datasets.raw import raw_bytes
 from nearline.evaluate.choose import choose_settings
-from nearline.evaluate.metrics import auc, log_loss, mae, rmse
+from nearline.evaluate.metrics import auc, log_loss
 from nearline.evaluate.online import OnlineLevel, OnlineSettings
 from nearline.evaluate.replay import Level, Stream, replay
-from nearline.model.effects import FixedCoefficients, RandomEffect, design
-from nearline.model.examples import EntityColumn, Examples
-from nearline.model.features import ColumnRegistry
+from nearline.model.examples import Examples
 from nearline.model.game import GameModel
-from nearline.posterior.evidence import no_evidence
 from nearline.posterior.forgetting import Forgetting
-from nearline.posterior.gaussian import Gaussian
 from nearline.posterior.outcomes import Outcome
 
 HERE = Path(__file__).parent
@@ -190,61 +186,6 @@ def settings_of(name: str, stream: Stream, found: dict[str, Any]) -> OnlineSetti
         effect: Forgetting(time_constant_ms=part * span) for effect, part in found["time_constants"].items()
     }
     return OnlineSettings(rules, found["spreads"], AGAINST.get(name, {}))
-
-
-def ratings(directory: Path) -> dict[str, Any]:
-    """MovieLens ratings as Normal outcomes from the first row on, by River's protocol.
-
-    Sorted by time, ties in the order of the file and learned one after the other; predictions held to 1..5. Nothing is
-    trained before and nothing is chosen: a random effect of one entity, everyone, stands for the shared model, priors
-    are wide, and nothing is forgotten.
-    """
-    loaded = datasets.load("movielens100k", directory)
-    examples = examples_from_table(
-        loaded.table, replace(loaded.mapping, response_above=None), source="ratings"
-    )
-    stream = Stream.of(in_file_order(examples, loaded.table, directory))
-    model = nothing_known(stream.examples, {"everyone": "global", "user": "user", "film": "film"}, mean=3.0)
-    began = time.process_time()
-    predicted = np.clip(replay(stream, [OnlineLevel(stream, model, OnlineSettings())])["level 3"], 1.0, 5.0)
-    y = stream.examples.response
-    return {
-        "mae": mae(y, predicted),
-        "rmse": rmse(y, predicted),
-        "seconds": round(time.process_time() - began, 1),
-    }
-
-
-def nothing_known(examples: Examples, bags: Mapping[str, str], mean: float) -> GameModel:
-    """A model that expects `mean` of every row; intercepts have variance 1, other coefficients 0.1, the noise 1."""
-    random = []
-    for kind, bag in bags.items():
-        registry = ColumnRegistry(intercept=True)
-        columns = design(registry, (bag,), examples, grow=True).shape[1]
-        precision = np.diag(np.append(1.0, np.full(columns - 1, 10.0)))
-        prior, evidence = Gaussian(np.zeros(columns), precision), no_evidence(0, full=True)
-        none = pa.array([], pa.string())
-        random.append(
-            RandomEffect(kind, kind, (bag,), registry, prior, evidence, none, np.zeros(0, np.int64))
-        )
-    fixed = FixedCoefficients((), ColumnRegistry(intercept=True), np.array([mean]))
-    return GameModel(Outcome.NORMAL, fixed, tuple(random))
-
-
-def in_file_order(examples: Examples, table: pa.Table, directory: Path) -> Examples:
-    """The ratings sorted by time alone, the rows of one second a millisecond apart, with everyone as an entity."""
-    lines = raw_bytes(directory, "ml100k", "u.data").splitlines()
-    place = {tuple(line.split(b"\t")[:2]): number for number, line in enumerate(lines)}
-    pairs = zip(table["user_id"].to_pylist(), table["film_id"].to_pylist(), strict=True)
-    at = np.array([place[str(user).encode(), str(film).encode()] for user, film in pairs])
-    assert examples.time_ms is not None
-    examples = examples.take(np.lexsort((at, examples.time_ms)))
-    time_ms, number = examples.time_ms, np.arange(len(at))
-    assert time_ms is not None
-    new = np.append(True, time_ms[1:] != time_ms[:-1])
-    time_ms = time_ms + number - np.maximum.accumulate(np.where(new, number, 0))
-    everyone = EntityColumn(np.zeros(len(at), dtype=np.int32), pa.array(["everyone"]))
-    return replace(examples, time_ms=time_ms, entities={**examples.entities, "everyone": everyone})
 
 
 def main() -> None:

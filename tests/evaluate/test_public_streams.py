@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.streams import HERE, chosen_for, load_stream, ratings, settings_of, trained, training_settings
-from benchmarks.streams_page import BARS
+from benchmarks.ratings import ratings
+from benchmarks.streams import HERE, chosen_for, load_stream, settings_of, trained, training_settings
+from benchmarks.streams_page import BARS, RATINGS_BAR
 
 from nearline.evaluate.metrics import auc, log_loss
 from nearline.evaluate.online import OnlineLevel
@@ -20,7 +21,6 @@ pytestmark = pytest.mark.data
 soak = pytest.mark.skipif(os.environ.get("NEARLINE_SOAK") != "1", reason="minutes long: set NEARLINE_SOAK=1")
 RECORDED = json.loads((HERE / "streams.json").read_text())
 MEASURED = [name for name in BARS if "time_constants" in RECORDED.get(name, {})]
-RIVERS_BIAS_MODEL = {"mae": 0.7547, "rmse": 0.9541}
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,7 @@ def test_the_first_half_chooses_what_is_recorded(data_directory: Path) -> None:
 
 
 @soak
-def test_ratings_are_predicted_better_than_by_rivers_bias_model(data_directory: Path) -> None:
-    """What is asked beyond that, benchmarks/streams.md says is not met."""
+def test_ratings_are_predicted_as_well_as_was_asked(data_directory: Path) -> None:
     found = ratings(data_directory)
-    for metric, theirs in RIVERS_BIAS_MODEL.items():
-        assert found[metric] < theirs
+    for metric, bar in RATINGS_BAR.items():
+        assert found[metric] <= bar

@@ -94,7 +94,13 @@ def obvious(choices: MiniBatchSettings, rows: Sequence[Row]) -> tuple[Batches, d
 
 
 def pushed(
-    batches: MiniBatches, teaching: Teaching, begin: int, end: int, learned: dict[str, int] | None = None
+    batches: MiniBatches,
+    teaching: Teaching,
+    begin: int,
+    end: int,
+    learned: dict[str, int] | None = None,
+    *,
+    apart: bool = False,
 ) -> int:
     """Push rows begin + 1 to end, learn what is due, and return the most rows that ever waited."""
     rows = teaching.rows[begin:end]
@@ -109,10 +115,14 @@ def pushed(
         entities,
         unfinished=np.array([unfinished for _, _, unfinished in rows], dtype=np.bool_),
         gain=teaching.gain,
+        apart=apart,
     ):
         assert len(set(due.entities)) == len(due.entities)
+        one_each = apart or batches.settings.information is not None
+        assert not one_each or np.diff(due.batch_start).tolist() == [1] * len(due.entities)
         for number, name in enumerate(due.entities):
-            teaching.learn(name, due.position[due.start[number] : due.start[number + 1]].tolist())
+            for batch in range(due.batch_start[number], due.batch_start[number + 1]):
+                teaching.learn(name, due.position[due.start[batch] : due.start[batch + 1]].tolist())
     return len(batches)
 
 
@@ -122,13 +132,13 @@ def borders(cuts: Sequence[int], size: int) -> list[tuple[int, int]]:
 
 
 @settings(max_examples=250)
-@given(choices_drawn, rows_drawn, st.lists(st.integers(0, 80), max_size=8))
+@given(choices_drawn, rows_drawn, st.lists(st.integers(0, 80), max_size=8), st.booleans())
 def test_however_rows_are_cut_the_mini_batches_are_the_obvious_ones(
-    choices: MiniBatchSettings, rows: list[Row], cuts: list[int]
+    choices: MiniBatchSettings, rows: list[Row], cuts: list[int], apart: bool
 ) -> None:
     batches, teaching = MiniBatches(choices), Teaching(rows)
     for begin, end in borders(cuts, len(rows)):
-        waiting = pushed(batches, teaching, begin, end)
+        waiting = pushed(batches, teaching, begin, end, apart=apart)
         assert waiting < choices.max_waiting or rows[end - 1][2]
     expected, left = obvious(choices, rows)
     assert teaching.batches == expected

@@ -34,6 +34,8 @@ def partition_of(effect: str, entity: str, partitions: int) -> int:
 def partitions_of(effect: str, entities: Sequence[str], partitions: int) -> Columns:
     """Return the partition of each entity of an effect, int32[n]."""
     _require_some(partitions)
+    if partitions == 1:
+        return np.zeros(len(entities), dtype=np.int32)
     begun = zlib.crc32(f"{effect}\0".encode())
     hashes = [zlib.crc32(entity.encode(), begun) for entity in entities]
     return (np.array(hashes, dtype=np.uint32) % np.uint32(partitions)).astype(np.int32)

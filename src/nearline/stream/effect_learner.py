@@ -16,7 +16,7 @@ from nearline.posterior.update import Status
 from nearline.store.seam import Writing
 from nearline.stream.apart import learn_all_that_can_be
 from nearline.stream.chunks import Chunk, entity_names
-from nearline.stream.minibatch import DueRows, MiniBatches, Numbered, Resume
+from nearline.stream.minibatch import DueRows, MiniBatches, Numbered, Resume, starts
 from nearline.stream.minibatch_borders import expected_gain
 from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.pending import Pending
@@ -131,6 +131,7 @@ class EffectLearner:
             arrived.time_ms[fresh],
             Numbered(entities.code[fresh], entities.names),
             gain=lambda asked: self._gain(pending, asked, records),
+            apart=bool(pending.takes_back.any()),  # taking back is not done by the kernel that learns
         )
         for rounds in self._together(due, pending):
             work = _by_entity(rounds, records)
@@ -142,10 +143,7 @@ class EffectLearner:
         return counts, dead
 
     def _together(self, due: Iterator[DueRows], pending: Pending) -> Iterator[list[DueRows]]:
-        """The rounds of mini-batches that can be learned in one go: all, if none asks what the one before taught.
-
-        Taking back is not done by the kernel that learns: then it is one round after the other.
-        """
+        """The mini-batches that can be learned in one go: all, if none asks what the one before taught."""
         if self._batches.settings.information is None and not pending.takes_back.any():
             if rounds := list(due):
                 yield rounds
@@ -248,21 +246,17 @@ class _Work:
 def _by_entity(rounds: Sequence[DueRows], records: WorkingRecords) -> _Work:
     """The mini-batches of all rounds, those of an entity side by side and in the order of the rounds."""
     names = rounds[0].entity.names
-    code, of_code = np.unique(np.concatenate([due.entity.code for due in rounds]), return_inverse=True)
+    every = np.concatenate([np.repeat(due.entity.code, np.diff(due.batch_start)) for due in rounds])
+    code, of_code = np.unique(every, return_inverse=True)
     number = records.numbers([names[each] for each in code.tolist()])[of_code]
     position = np.concatenate([due.position for due in rounds])
     size = np.concatenate([np.diff(due.start) for due in rounds])
     begin = np.cumsum(size) - size
     order = np.argsort(number, kind="stable")
     entities, batches = np.unique(number[order], return_counts=True)
-    start = _starts(size[order])
+    start = starts(size[order])
     at = np.repeat(begin[order] - start[:-1], size[order]) + np.arange(start[-1])
-    return _Work(entities, _starts(batches), start, position[at])
-
-
-def _starts(size: Ints) -> Ints:
-    """Where each of consecutive runs begins, and where the last ends, int64[runs + 1]."""
-    return np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+    return _Work(entities, starts(batches), start, position[at])
 
 
 @final

@@ -41,10 +41,10 @@ JOIN_TABLES = ("join-shown", "join-index", "join-waiting", "join-meta")
 
 _TIME = struct.Struct(">Q")
 _TWO_TIMES = struct.Struct(">QQ")
-_SHOWN = struct.Struct("<qdHI")
+_SHOWN_FIELDS, _ANSWER_FIELDS = "<qdHI", "qddH"
+_SHOWN, _ANSWER = struct.Struct(_SHOWN_FIELDS), struct.Struct("<" + _ANSWER_FIELDS)
 _SIZE_OF_ANSWER = slice(18, 22)
 _NO_ANSWER = bytes(4)
-_ANSWER = struct.Struct("<qddH")
 _PROGRESS = b"progress"
 _progress = msgspec.msgpack.Decoder(Progress)
 _LMDB: TypeAlias = Any  # the package has no types
@@ -216,9 +216,17 @@ class LmdbJoinState:
 
 
 def _shown_value(shown: Shown) -> bytes:
-    answer = b"" if shown.answer is None else _packed(shown.answer)
-    head = _SHOWN.pack(shown.time_ms, shown.weight, len(shown.partitions), len(answer))
-    return head + _partition_bytes(shown.partitions) + answer + shown.record
+    answer, partitions = shown.answer, shown.partitions
+    count = len(partitions)
+    if answer is None:
+        return _unanswered(count).pack(shown.time_ms, shown.weight, count, 0, *partitions) + shown.record
+    time_ms, said, label, weight = answer
+    name = said.encode()
+    size = _ANSWER.size + len(name)
+    head = _answered(count).pack(
+        shown.time_ms, shown.weight, count, size, *partitions, time_ms, label, weight, len(name)
+    )
+    return head + name + shown.record
 
 
 def _shown(key: bytes, value: bytes) -> Shown:
@@ -236,8 +244,15 @@ def _shown(key: bytes, value: bytes) -> Shown:
 
 
 @cache
-def _partition_bytes(partitions: tuple[int, ...]) -> bytes:
-    return struct.pack(f"<{len(partitions)}H", *partitions)
+def _unanswered(partitions: int) -> struct.Struct:
+    """An impression up to its record, without an answer."""
+    return struct.Struct(f"{_SHOWN_FIELDS}{partitions}H")
+
+
+@cache
+def _answered(partitions: int) -> struct.Struct:
+    """An impression up to the id of its answer."""
+    return struct.Struct(f"{_SHOWN_FIELDS}{partitions}H{_ANSWER_FIELDS}")
 
 
 @cache

@@ -94,8 +94,9 @@ class JoinRun:
     def take(self, first: int, records: Sequence[bytes], events: Sequence[Heard | DataError]) -> None:
         """Take the events one after the other."""
         lateness, tick_ms, fresh = self._settings.allowed_lateness_ms, self._settings.tick_ms, self._fresh
+        take_impression, take_feedback = self._take_impression, self._take_feedback
         self._received += len(events)
-        next_ms = self._next_due()
+        high, next_ms = self.high, self._next_due()
         for position, (event, record) in enumerate(zip(events, records, strict=True), first):
             kind = type(event)
             if kind is DataError:
@@ -105,8 +106,8 @@ class JoinRun:
             if not 0 <= time_ms < MAX_TIME_MS:
                 self._refuse(position, NO_TIME, record)
                 continue
-            if time_ms > self.high:
-                self.high = time_ms
+            if time_ms > high:
+                self.high = high = time_ms
                 self.watermark = watermark = time_ms - lateness
                 if next_ms < watermark:
                     self._do_what_is_due()
@@ -114,9 +115,9 @@ class JoinRun:
                 if tick_ms is not None:
                     self._say_time(tick_ms)
             if kind is ImpressionHead or kind is Impression:
-                self._take_impression(event, position, record)  # type: ignore[arg-type]
+                take_impression(event, position, record)  # type: ignore[arg-type]
             elif kind is Feedback:
-                self._take_feedback(event, position, record)  # type: ignore[arg-type]
+                take_feedback(event, position, record)  # type: ignore[arg-type]
             else:
                 self._received -= 1  # a tick is no event
             if fresh and fresh[0][0] < next_ms:

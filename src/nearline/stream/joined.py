@@ -11,6 +11,7 @@ came::
 """
 
 import struct
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -136,16 +137,15 @@ def row_time_ms(row: bytes) -> int:
 
 def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes]]:
     """Return the rows of each partition that has any, each example once in every partition it goes to."""
-    rows: dict[int, list[bytes]] = {}
+    rows: defaultdict[int, list[bytes]] = defaultdict(list)
     for example in examples:
-        row = encode_row(example)
-        for number, partition in enumerate(example.partitions):
-            if number == 1:
-                row = encode_row(example, is_copy=True)
-            if partition in rows:
+        partitions = example.partitions
+        if partitions:
+            rows[partitions[0]].append(encode_row(example))
+        if len(partitions) > 1:
+            row = encode_row(example, is_copy=True)
+            for partition in partitions[1:]:
                 rows[partition].append(row)
-            else:
-                rows[partition] = [row]
     return rows
 
 

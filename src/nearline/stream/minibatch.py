@@ -32,13 +32,15 @@ class Numbered:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class DueRows:
-    """A mini-batch of each of some entities.
+    """Mini-batches of some entities, those of an entity in the order to learn them.
 
-    entity: m of them, each once. start: int64[m + 1], entity e owns position[start[e] : start[e + 1]].
+    entity: m of them, each once. batch_start: int64[m + 1], entity e has mini-batches batch_start[e] up to
+    batch_start[e + 1]. start: int64[mini-batches + 1], mini-batch b has position[start[b] : start[b + 1]].
     position: int64[rows], ascending for each entity.
     """
 
     entity: Numbered
+    batch_start: Ints
     start: Ints
     position: Ints
 
@@ -100,10 +102,12 @@ class MiniBatches:
         *,
         unfinished: Bools | None = None,
         gain: Gain | None = None,
+        apart: bool = False,
     ) -> Iterator[DueRows]:
-        """Yield the mini-batches that these rows make due, at most one of an entity at a time.
+        """Yield the mini-batches that these rows make due, in the order to learn them. Draw all of them.
 
-        Each must be learned before the next is asked for: `gain` is by the beliefs of that moment. Draw all of them.
+        With `apart`, and where the settings ask for information, at most one of an entity at a time; each must then be
+        learned before the next is asked for: `gain` is by the beliefs of that moment.
 
         Parameters
         ----------
@@ -132,7 +136,7 @@ class MiniBatches:
         begin = 0
         while begin < len(rows):
             end = begin + max(1, self.settings.max_waiting - len(self._waiting))
-            yield from self._advance(rows.take(np.arange(begin, min(end, len(rows)))), gain)
+            yield from self._advance(rows.take(np.arange(begin, min(end, len(rows)))), gain, apart=apart)
             begin = end
 
     def _code(self, entities: Sequence[str | None] | Numbered) -> Ints:
@@ -166,7 +170,7 @@ class MiniBatches:
             code.astype(np.int64), waiting.position, waiting.clock_ms, waiting.counts, waiting.gain
         )
 
-    def _advance(self, new: WaitingRows, gain: Gain | None) -> Iterator[DueRows]:
+    def _advance(self, new: WaitingRows, gain: Gain | None, *, apart: bool) -> Iterator[DueRows]:
         """Take new rows, so few that the bound on waiting rows is reached by the last of them at most."""
         self._last, self._clock_ms = int(new.position[-1]), int(new.clock_ms[-1])
         of_entity = new.code >= 0
@@ -177,11 +181,13 @@ class MiniBatches:
             return
         order = np.argsort(rows.code, kind="stable")
         borders = Borders(self.settings, rows.take(order), arrival[order], new.clock_ms, gain)
-        while True:
-            due = borders.next_due()
-            if due is None:
-                break
-            yield self._due(borders.rows, *due)
+        if apart or self.settings.information is not None:
+            while (due := borders.next_due()) is not None:
+                yield self._due(borders.rows, np.ones(len(due[0]), np.int64), *due)
+        else:
+            size, first, last = borders.all_due()
+            if len(first):
+                yield self._due(borders.rows, size[size > 0], first, last)
         left = np.zeros(len(rows), np.bool_)
         left[order] = borders.left()
         known = rows.gain.copy()
@@ -206,10 +212,16 @@ class MiniBatches:
         due = rows.take(is_due)
         due = due.take(np.argsort(due.code, kind="stable"))
         start = np.concatenate([[0], np.flatnonzero(np.diff(due.code)) + 1, [len(due)]]).astype(np.int64)
-        return self._due(due, start[:-1], start[1:])
+        return self._due(due, np.ones(len(start) - 1, np.int64), start[:-1], start[1:])
 
-    def _due(self, rows: WaitingRows, begin: Ints, end: Ints) -> DueRows:
-        size = end - begin
-        start = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-        at = np.repeat(begin - start[:-1], size) + np.arange(start[-1])
-        return DueRows(Numbered(rows.code[begin], self._names), start, rows.position[at])
+    def _due(self, rows: WaitingRows, batches: Ints, begin: Ints, end: Ints) -> DueRows:
+        """So many mini-batches of each entity, each the rows from `begin` up to `end`."""
+        batch_start, start = starts(batches), starts(end - begin)
+        at = np.repeat(begin - start[:-1], end - begin) + np.arange(start[-1])
+        code = rows.code[begin[batch_start[:-1]]]
+        return DueRows(Numbered(code, self._names), batch_start, start, rows.position[at])
+
+
+def starts(size: Ints) -> Ints:
+    """Where each of consecutive runs begins, and where the last ends, int64[runs + 1]."""
+    return np.concatenate([[0], np.cumsum(size)]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Rows of entities, sorted -> where their mini-batches end, one of each entity at a time."""
+"""Rows of entities, sorted -> where their mini-batches end: all at once, or one of each entity at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def expected_gain(variance: Floats, curvature: Floats, weight: Floats) -> Floats
 
 @final
 class Borders:
-    """Finds the end of the next mini-batch of every entity, again and again.
+    """Finds the ends of mini-batches: all of every entity's, or the next of each, again and again.
 
     Rows are sorted by entity and in order within; `arrival` int64[n] is each row's place among the rows that moved the
     clock, -1 if it waited before, and `clock_ms` the clock at each such place.
@@ -90,15 +90,33 @@ class Borders:
         self._place = group * self._places + arrival + 1
         self._active = np.arange(len(self._begin))
 
+    def all_due(self) -> tuple[Ints, Ints, Ints]:
+        """How many mini-batches each entity has, and where they begin and end, those of an entity in their order.
+
+        For settings that do not ask for information. Then the end of a mini-batch depends on its beginning alone: the
+        ends of those from any row on are found in one go, and the real ones by walking from end to end.
+        """
+        assert self._settings.information is None  # noqa: S101
+        size = np.zeros(len(self._begin), dtype=np.int64)
+        due = np.flatnonzero(self._ends(np.arange(len(size)), self._begin) != _NOT_DUE)
+        entity = self._place // self._places
+        rows = np.flatnonzero(np.isin(entity, due))
+        following = dict(zip(rows.tolist(), self._ends(entity[rows], rows).tolist(), strict=True))
+        begin, end = list[int](), list[int]()
+        for one in due.tolist():
+            before, at, last = len(begin), int(self._begin[one]), int(self._end[one])
+            while at < last and (after := following[at]) != _NOT_DUE:
+                begin.append(at)
+                end.append(after)
+                at = after
+            size[one], self._begin[one] = len(begin) - before, at
+        return size, np.array(begin, np.int64), np.array(end, np.int64)
+
     def next_due(self) -> tuple[Ints, Ints] | None:
         """Return where the next mini-batches begin and end; None when no entity has one."""
         active = self._active
         begin = self._begin[active]
-        before: Ints = self._counted[begin] - self.rows.counts[begin]
-        full: Ints = np.searchsorted(self._counted, before + self._settings.rows) + 1
-        end: Ints = np.where(full <= self._end[active], full, _NOT_DUE)
-        if self._settings.age_ms is not None:
-            end = np.minimum(end, self._end_by_age(active, begin, self._settings.age_ms))
+        end = self._ends(active, begin)
         if self._settings.information is not None:
             end = np.minimum(end, self._end_by_information(active, begin, end))
         is_due = end != _NOT_DUE
@@ -119,6 +137,15 @@ class Borders:
         """Which rows are in no mini-batch so far, bool[n]."""
         group = self._place // self._places
         return np.asarray(np.arange(len(self.rows)) >= self._begin[group], dtype=np.bool_)
+
+    def _ends(self, entity: Ints, begin: Ints) -> Ints:
+        """Where mini-batches of entities end that begin at these rows, by number and by age; `_NOT_DUE` of others."""
+        before: Ints = self._counted[begin] - self.rows.counts[begin]
+        full: Ints = np.searchsorted(self._counted, before + self._settings.rows) + 1
+        end: Ints = np.where(full <= self._end[entity], full, _NOT_DUE)
+        if self._settings.age_ms is not None:
+            end = np.minimum(end, self._end_by_age(entity, begin, self._settings.age_ms))
+        return end
 
     def _end_by_age(self, active: Ints, begin: Ints, age_ms: int) -> Ints:
         """The rows that came before the first place from which on the first row is too old."""
