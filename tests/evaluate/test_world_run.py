@@ -92,7 +92,8 @@ def inverted(candidates: Candidates, request: int, count: int = 1, first: int = 
         inverse = [pack(np.linalg.inv(blocks.belief(e).precision)) for e in range(blocks.entities)]
         return replace(blocks, precision=np.concatenate(inverse))
 
-    effects = tuple(replace(one, beliefs=turned(one.beliefs), factors=None) for one in candidates.effects)
+    terms = [one.arrays() for one in candidates.effects]
+    effects = tuple(replace(one, beliefs=turned(one.beliefs), factors=None) for one in terms)
     return draws(replace(candidates, effects=effects), request, count, first)
 
 
