@@ -24,7 +24,6 @@ from nearline.evaluate.report import Reference, Report, Stage
 from nearline.evaluate.results import Evaluation
 from nearline.evaluate.staged import StageRun, judge, run_stages, stage_of
 from nearline.model.examples import Examples
-from nearline.model.game import GameModel
 from nearline.model.saved import require_place, save_model
 from nearline.wiring.training import checked, load_rows, training_settings
 
@@ -108,7 +107,8 @@ def _train(
         if drawing is not None:
             with output.step("report", watch):
                 about = describe_training(training.model, len(examples), watch.seconds, peak_memory_bytes())
-                page = drawing.finish(replace(draft, stages=stages, training=about))
+                effects = effect_distributions(training.model)
+                page = drawing.finish(replace(draft, stages=stages, effects=effects, training=about))
                 report.write_text(page, encoding="utf-8")
         _show_stages(stages, draft.references, output)
         document |= {"report": str(report) if drawing is not None else None}
@@ -132,13 +132,13 @@ def _train_in_stages(
     seeds = config.evaluation.seeds
 
     def finish(runs: Sequence[StageRun], go_on: Watch) -> tuple[Training, Report]:
+        with watch.step("judge", beside=True):
+            draft = _draft(config, runs[-1], _judge(config, runs), len(examples))
+        if drawing is not None:
+            drawing.begin(draft)
         with watch.step("train on all rows", beside=True):
             training = fit_game(examples, settings, start=runs[-1].training.model, watch=go_on)
         steps.done("all rows")
-        with watch.step("judge", beside=True):
-            draft = _draft(config, runs[-1], _judge(config, runs), training.model, len(examples))
-        if drawing is not None:
-            drawing.begin(draft)
         return training, draft
 
     work = len(seeds) * (1 + len(settings.random)) + 1
@@ -174,8 +174,8 @@ def _judge(config: Config, runs: Sequence[StageRun]) -> Evaluation:
     )
 
 
-def _draft(config: Config, last: StageRun, evaluation: Evaluation, model: GameModel, rows: int) -> Report:
-    """The report but for what all seeds, or the time they took, have a say in."""
+def _draft(config: Config, last: StageRun, evaluation: Evaluation, rows: int) -> Report:
+    """The report but for what all seeds, all rows, or the time they took, have a say in."""
     references = tuple(
         Reference(each.name, each.metric, each.values, each.source) for each in config.evaluation.references
     )
@@ -187,9 +187,8 @@ def _draft(config: Config, last: StageRun, evaluation: Evaluation, model: GameMo
     return Report(
         config.title,
         evaluation,
-        curves(last.test.response, last.scores.mean, last.test.weight, model.outcome),
+        curves(last.test.response, last.scores.mean, last.test.weight, last.training.model.outcome),
         references=references,
-        effects=effect_distributions(model),
         about=about,
     )
 

@@ -32,11 +32,12 @@ class Panel:
     table: Table
 
 
-def render(report: Report, panels: Sequence[Panel] | None = None) -> str:
+def render(report: Report, judged: Sequence[Panel] | None = None) -> str:
     """Return the page as HTML; names from the data are escaped, and equal reports give equal text.
 
-    `panels` are those of `panels_of`, where they were drawn before the rest was known.
+    `judged` are its `judged_panels`, where they were drawn before the rest was known.
     """
+    panels = (*(judged_panels(report) if judged is None else judged), *_effect_panels(report))
     return template("report.html").render(
         title=report.title,
         report=report,
@@ -46,7 +47,7 @@ def render(report: Report, panels: Sequence[Panel] | None = None) -> str:
         meanings=tables.meanings_table(report.evaluation),
         stages=_stages_panel(report) if report.stages else None,
         stages_table=tables.stages_table(report) if report.stages else None,
-        panels=panels_of(report) if panels is None else panels,
+        panels=panels,
         training=tables.training_tables(report.training) if report.training is not None else (),
     )
 
@@ -67,12 +68,12 @@ def _headline(report: Report) -> str:
     return report.headline or HEADLINE[report.evaluation.outcome]
 
 
-def panels_of(report: Report) -> tuple[Panel, ...]:
-    """Draw the report's curves, groups and effects."""
-    return tuple(_panels(report))
+def judged_panels(report: Report) -> tuple[Panel, ...]:
+    """Draw what the rows held out say: curves and groups."""
+    return tuple(_judged_panels(report))
 
 
-def _panels(report: Report) -> Iterator[Panel]:
+def _judged_panels(report: Report) -> Iterator[Panel]:
     if report.curves is not None:
         yield _calibration_panel(report.curves, report.evaluation.level)
         if report.curves.roc is not None:
@@ -82,6 +83,9 @@ def _panels(report: Report) -> Iterator[Panel]:
     types = dict.fromkeys(group.entity_type for group in report.evaluation.groups)
     for place, entity_type in enumerate(name for name in types if name is not None):
         yield _groups_panel(report, entity_type, f"groups{place}")
+
+
+def _effect_panels(report: Report) -> Iterator[Panel]:
     for place, effect in enumerate(report.effects):
         if effect.values.size > 0:
             yield _effect_panel(effect, f"effect{place}")

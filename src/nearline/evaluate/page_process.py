@@ -37,14 +37,14 @@ class PageProcess:
         )
 
     def begin(self, draft: Report) -> None:
-        """Let it draw what is in the panels: curves, groups and effects."""
+        """Let it draw what the rows held out say: curves and groups."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe
         with suppress(BrokenPipeError):  # it has failed, as `finish` will say
             self._process.stdin.write(pickle.dumps(draft))
             self._process.stdin.flush()
 
     def finish(self, report: Report) -> str:
-        """Return the page of the report that was begun, as HTML: its panels are those of the draft."""
+        """Return the page of the report that was begun, as HTML: of curves and groups it has those of the draft."""
         page, _ = self._process.communicate(pickle.dumps(report))
         if self._process.returncode != 0:
             raise RuntimeError(
@@ -63,14 +63,14 @@ class PageProcess:
 def main() -> None:
     """Draw the report whose draft and then all of which are read, and write its page."""
     gc.disable()  # it draws one page and ends: looking for garbage among modules takes a tenth of the time
-    from nearline.evaluate.page import panels_of, render  # noqa: PLC0415 - needs the extra `report`
+    from nearline.evaluate.page import judged_panels, render  # noqa: PLC0415 - needs the extra `report`
 
     try:
-        panels = panels_of(pickle.load(sys.stdin.buffer))  # noqa: S301 - from whoever began this process
+        judged = judged_panels(pickle.load(sys.stdin.buffer))  # noqa: S301 - from whoever began this process
         report = pickle.load(sys.stdin.buffer)  # noqa: S301
     except EOFError:  # whoever began it has ended
         return
-    sys.stdout.buffer.write(render(report, panels).encode())
+    sys.stdout.buffer.write(render(report, judged).encode())
 
 
 if __name__ == "__main__":
