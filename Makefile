@@ -46,10 +46,10 @@ docs: $(STAMP)  ## Build the documentation into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.lock
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
-soak: $(STAMP)  ## Run the property tests for long, kill workers 200 times while they learn, watch memory
+soak: $(STAMP)  ## Run the property tests for long, kill workers 200 times, watch memory and the server
 	NEARLINE_HYPOTHESIS=soak OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q -m hypothesis tests/posterior tests/kernels tests/batch tests/model tests/fixed
 	NEARLINE_SOAK=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/stream/test_under_fire.py
-	$(BIN)/python -m benchmarks.run --only memory
+	$(BIN)/python -m benchmarks.run --only memory --only serving
 
 vendor:  ## Fetch the charting library of the dashboard again (needs npm)
 	rm -rf build/vendor && mkdir -p build/vendor

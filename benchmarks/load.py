@@ -66,7 +66,7 @@ class Load:
 
     def __init__(self, requests: list[bytes], rate: float | None, seconds: float) -> None:
         self.requests, self.rate, self.seconds = requests, rate, seconds
-        self.free: list[Connection] = []
+        self.free: deque[Connection] = deque()  # each in its turn: the server closes one that is idle for long
         self.waiting: deque[tuple[bytes, float]] = deque()
         self.latencies: list[float] = []
         self.statuses: dict[int, int] = {}
@@ -80,7 +80,7 @@ class Load:
         self.begin = time.perf_counter()
         if self.rate is None:
             while self.free:
-                self.send(self.free.pop(), time.perf_counter())
+                self.send(self.free.popleft(), time.perf_counter())
             await asyncio.sleep(self.seconds)
         else:
             await self._paced(self.rate)
@@ -93,7 +93,7 @@ class Load:
             while (now := time.perf_counter()) < due:
                 await asyncio.sleep(max(0.0, min(due - now, 0.001)))
             if self.free:
-                self.send(self.free.pop(), due)
+                self.send(self.free.popleft(), due)
             else:
                 self.waiting.append((self._next(), due))
         end = time.perf_counter() + 10.0
