@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from nearline.serve.reply import Accepted, Kept, Ranking, Scores
 from nearline.serve.request import FeedbackRequest, KeepRequest, KeptFeatures, RankRequest, ScoreRequest
+from nearline.serve.v2 import InferReply, InferRequest, ModelMetadata, ServerMetadata
 
 _Operation: TypeAlias = tuple[str, str, str, type[Struct] | None, type[Struct] | None, tuple[str, ...]]
 """Method, path, summary, body, reply, and which errors there are."""
@@ -24,6 +25,12 @@ class Refusal(Struct):
     """Why a request was refused, and the path of the field that is wrong."""
 
     error: _Fault
+
+
+class RefusalInWords(Struct):
+    """The same in words alone, as the Open Inference Protocol has it."""
+
+    error: str
 
 
 _READ: Final = ("400", "413")
@@ -44,11 +51,25 @@ _OPERATIONS: Final[tuple[_Operation, ...]] = (
     ("get", "/v1/candidates/{candidate}", "What is kept of a candidate", None, KeptFeatures, ("404",)),
     ("delete", "/v1/candidates/{candidate}", "Keep a candidate no longer", None, Kept, ("404",)),
     ("post", "/v1/reload", "Take over changed configuration and generations", None, None, ()),
+    (
+        "post",
+        "/v2/models/{model}/infer",
+        "Choose what to show, asked and answered as tensors; these may be bytes after the JSON",
+        InferRequest,
+        InferReply,
+        ("400", "404", "413", "503"),
+    ),
+    ("get", "/v2/models/{model}", "What a model understands and gives", None, ModelMetadata, ("404",)),
+    ("get", "/v2/models/{model}/ready", "Whether a model serves", None, None, ("404", "503")),
+    ("get", "/v2", "What the server is", None, ServerMetadata, ()),
+    ("get", "/v2/health/live", "Whether the process works", None, None, ()),
+    ("get", "/v2/health/ready", "Whether it should be sent requests", None, None, ("503",)),
     ("get", "/health/live", "Whether the process works", None, None, ()),
     ("get", "/health/ready", "Whether it should be sent requests", None, None, ("503",)),
     ("get", "/metrics", "Metrics for Prometheus", None, None, ()),
 )
 _MODEL: Final = "/v1/models/{model}/"
+_TENSORS: Final = "/v2/models/{model}"
 _FAULTS: Final = {
     "400": "The request cannot be answered as it is: the path says which field is wrong",
     "404": "There is no such model or candidate",
@@ -62,7 +83,7 @@ def openapi() -> dict[str, Any]:
     """The document, OpenAPI 3.1."""
     structs = [kind for _, _, _, *kinds, _ in _OPERATIONS for kind in kinds if kind is not None]
     _, components = msgspec.json.schema_components(
-        [*dict.fromkeys(structs), Refusal], ref_template="#/components/schemas/{name}"
+        [*dict.fromkeys(structs), Refusal, RefusalInWords], ref_template="#/components/schemas/{name}"
     )
     paths: dict[str, dict[str, Any]] = {}
     for method, path, summary, body, reply, faults in _OPERATIONS:
@@ -71,6 +92,9 @@ def openapi() -> dict[str, Any]:
             other = path.replace("/v1/", _MODEL)
             known = (*faults, "404") if "404" not in faults else faults
             paths.setdefault(other, {})[method] = _operation(method, other, summary, body, reply, known)
+        if path.startswith(_TENSORS):
+            other = path.replace(_TENSORS, f"{_TENSORS}/versions/{{version}}")
+            paths.setdefault(other, {})[method] = _operation(method, other, summary, body, reply, faults)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -98,7 +122,7 @@ def _operation(
     }
     for fault in faults:
         operation["responses"][fault] = {"description": _FAULTS[fault]} | (
-            _content(Refusal) if not path.startswith("/health") else {}
+            _content(RefusalInWords if path.startswith("/v2") else Refusal) if "/health/" not in path else {}
         )
     if body is not None:
         operation["requestBody"] = {"required": True} | _content(body)

@@ -36,20 +36,75 @@ _KNOWN: Final = {*_POLICY, "policy", "k", "deadline_ms", "offset", "binary_data_
 
 
 @final
-class _Output(Struct, frozen=True):
+class RequestedOutput(Struct, frozen=True):
+    """An output to give; with `parameters.binary_data` as bytes."""
+
     name: str
     parameters: dict[str, Any] = {}
 
 
 @final
-class _Request(Struct, frozen=True):
+class InferRequest(Struct, frozen=True):
+    """Candidates to rank, as tensors; `parameters` say how to explore."""
+
     inputs: list[Tensor]
     id: str | None = None
     parameters: dict[str, str | float | bool] = {}
-    outputs: list[_Output] | None = None
+    outputs: list[RequestedOutput] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Request)
+@final
+class OutputTensor(Struct, frozen=True, omit_defaults=True):
+    """An output: a row for each candidate that is shown, in `data`; or bytes after the head."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = None
+    parameters: dict[str, int] = {}
+
+
+@final
+class InferReply(Struct, frozen=True):
+    """What is shown, as tensors."""
+
+    model_name: str
+    model_version: str
+    id: str
+    parameters: dict[str, str]
+    outputs: list[OutputTensor]
+
+
+@final
+class TensorMetadata(Struct, frozen=True):
+    """A tensor that is understood, or given; -1 is any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+@final
+class ModelMetadata(Struct, frozen=True):
+    """A model: its generation, what it understands and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+@final
+class ServerMetadata(Struct, frozen=True):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+_decoder = msgspec.json.Decoder(InferRequest)
 
 
 async def _infer(service: Service, asking: Asking) -> Reply:
@@ -58,7 +113,7 @@ async def _infer(service: Service, asking: Asking) -> Reply:
     try:
         request = _decoder.decode(head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise located(head, _Request, str(error), {}) from error
+        raise located(head, InferRequest, str(error), {}) from error
     wanted = _wanted(request)
     asked, matrix = _asked(request, binary)
     answer = scorer.answer(asked, matrix)
@@ -82,7 +137,7 @@ def _parts(asking: Asking) -> tuple[bytes, bytes]:
     return asking.body[: int(length)], asking.body[int(length) :]
 
 
-def _asked(request: _Request, binary: bytes) -> tuple[RankRequest, CandidateMatrix | None]:
+def _asked(request: InferRequest, binary: bytes) -> tuple[RankRequest, CandidateMatrix | None]:
     tensors = read_tensors(request.inputs, binary)
     if "candidates" not in tensors:
         raise RequestError("$.inputs", "expected an input 'candidates', BYTES [C], the ids")
@@ -161,7 +216,7 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(checked, name) for name in found}
 
 
-def _wanted(request: _Request) -> list[tuple[str, bool]]:
+def _wanted(request: InferRequest) -> list[tuple[str, bool]]:
     """Outputs to give, and whether as bytes."""
     as_bytes = bool(request.parameters.get("binary_data_output", False))
     if not request.outputs:
@@ -172,7 +227,7 @@ def _wanted(request: _Request) -> list[tuple[str, bool]]:
     return [(one.name, bool(one.parameters.get("binary_data", as_bytes))) for one in request.outputs]
 
 
-def _reply(request: _Request, answer: Answer, wanted: Sequence[tuple[str, bool]]) -> tuple[bytes, bytes]:
+def _reply(request: InferRequest, answer: Answer, wanted: Sequence[tuple[str, bool]]) -> tuple[bytes, bytes]:
     """The head in JSON, and the tensors that are bytes."""
     columns: dict[str, list[Any]] = {
         "candidates": answer.names,
@@ -182,29 +237,26 @@ def _reply(request: _Request, answer: Answer, wanted: Sequence[tuple[str, bool]]
         "score": answer.scores.tolist(),
         "propensity": answer.propensities.tolist(),
     }
-    outputs, tensors = [], []
+    outputs, tensors, shape = [], list[bytes](), [len(answer.names)]
     for name, as_bytes in wanted:
-        output: dict[str, Any] = {"name": name, "datatype": _OUTPUTS[name], "shape": [len(answer.names)]}
         if as_bytes:
             tensors.append(packed(columns[name]))
-            output["parameters"] = {"binary_data_size": len(tensors[-1])}
+            size = {"binary_data_size": len(tensors[-1])}
+            outputs.append(OutputTensor(name, _OUTPUTS[name], shape, parameters=size))
         else:
-            output["data"] = columns[name]
-        outputs.append(output)
-    head = {
-        "model_name": answer.model,
-        "model_version": str(answer.generation),
-        "id": request.id or answer.request,
-        "parameters": {"policy": answer.policy, "partial": ",".join(answer.partial)},
-        "outputs": outputs,
-    }
+            outputs.append(OutputTensor(name, _OUTPUTS[name], shape, columns[name]))
+    head = InferReply(
+        answer.model,
+        str(answer.generation),
+        request.id or answer.request,
+        {"policy": answer.policy, "partial": ",".join(answer.partial)},
+        outputs,
+    )
     return encode(head), b"".join(tensors)
 
 
 async def _server(_: Service, __: Asking) -> Reply:
-    return Reply(
-        encode({"name": "nearline", "version": version("nearline"), "extensions": ["binary_tensor_data"]})
-    )
+    return Reply(encode(ServerMetadata("nearline", version("nearline"), ["binary_tensor_data"])))
 
 
 async def _live(_: Service, __: Asking) -> Reply:
@@ -228,13 +280,13 @@ async def _metadata(service: Service, asking: Asking) -> Reply:
     kinds = dict.fromkeys(effect.kind for effect in model.random if effect.kind != scorer.settings.item_kind)
     bags = dict.fromkeys([*model.fixed.bags, *(bag for effect in model.random for bag in effect.bags)])
     inputs = [
-        {"name": "candidates", "datatype": BYTES, "shape": [-1]},
-        *({"name": kind, "datatype": BYTES, "shape": [1]} for kind in kinds),
-        *({"name": bag, "datatype": "FP64", "shape": [-1, -1]} for bag in bags),
+        TensorMetadata("candidates", BYTES, [-1]),
+        *(TensorMetadata(kind, BYTES, [1]) for kind in kinds),
+        *(TensorMetadata(bag, "FP64", [-1, -1]) for bag in bags),
     ]
-    outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in _OUTPUTS.items()]
-    about = {"name": scorer.settings.name, "versions": [str(scorer.generation)], "platform": "nearline"}
-    return Reply(encode(about | {"inputs": inputs, "outputs": outputs}))
+    outputs = [TensorMetadata(name, kind, [-1]) for name, kind in _OUTPUTS.items()]
+    about = ModelMetadata(scorer.settings.name, [str(scorer.generation)], "nearline", inputs, outputs)
+    return Reply(encode(about))
 
 
 def _model(service: Service, asking: Asking) -> Scorer:
