@@ -119,8 +119,8 @@ class SplitStore:
     Parameters
     ----------
     store : what it stands before; everything but `writing` is left to it.
-    dies_after : so many of its split commits, after which the process kills itself between the two halves of
-        the next one. None: it is left to others to kill it.
+    dies_after : so many of its split commits that have records, after which the process kills itself between the two
+        halves of the next one. None: it is left to others to kill it.
     pause_s : how long the halves are apart, so that those others find the time.
     """
 
@@ -136,7 +136,7 @@ class SplitStore:
         with self._store.writing(generation, partition) as txn:
             split = _Split(txn)
             yield split
-        if self._left is not None and split.state:
+        if self._left is not None and split.state and split.has_records:
             self._left -= 1
             if self._left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -153,11 +153,13 @@ class _Split:
     def __init__(self, txn: Writing) -> None:
         self._txn = txn
         self.state: dict[bytes, bytes | None] = {}
+        self.has_records = False
 
     def get_many(self, effect: str, names: Sequence[str]) -> Records:
         return self._txn.get_many(effect, names)
 
     def put_many(self, effect: str, names: Sequence[str], records: Records) -> None:
+        self.has_records |= len(names) > 0
         self._txn.put_many(effect, names, records)
 
     def get_state(self, key: bytes) -> bytes | None:
