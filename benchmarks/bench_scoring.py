@@ -92,7 +92,14 @@ def one_term(candidates: int, columns: int, rounds: int) -> list[Measurement]:
     peer, sampled = (
         scores_of_lambda_learner([(r.x, r.belief) for r in made], sample=s) for s in (False, True)
     )
-    seconds = interleave({**works, "peer": peer, "peer, sampled": sampled}, rounds)
+    products = cycle([(request.x, request.belief.mean) for request in made])
+
+    def product() -> object:
+        x, belief = next(products)
+        return x @ belief
+
+    others = {"peer": peer, "peer, sampled": sampled, "product": product}
+    seconds = interleave({**works, **others}, rounds)
     what = f"{candidates} candidates, d={columns}"
     rows = [
         Measurement(
@@ -105,6 +112,14 @@ def one_term(candidates: int, columns: int, rounds: int) -> list[Measurement]:
         )
         for name, (_, limit) in ours.items()
     ]
+    rows.append(
+        times_faster(
+            f"{what}: mean, over NumPy's bare product of the same arrays",
+            seconds["mean"],
+            seconds["product"],
+            "no belief, no entities, nothing checked: how fast this machine reads the features",
+        )
+    )
     rows.append(
         times_faster(
             f"{what}: mean, over lambda-learner", seconds["mean"], seconds["peer"], "its scorer, indexed data"

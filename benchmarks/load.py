@@ -66,7 +66,9 @@ class Load:
 
     def __init__(self, requests: list[bytes], rate: float | None, seconds: float) -> None:
         self.requests, self.rate, self.seconds = requests, rate, seconds
-        self.free: deque[Connection] = deque()  # each in its turn: the server closes one that is idle for long
+        self.free: deque[Connection] = (
+            deque()
+        )  # each in its turn: the server closes one that is idle for long
         self.waiting: deque[tuple[bytes, float]] = deque()
         self.latencies: list[float] = []
         self.statuses: dict[int, int] = {}
