@@ -52,24 +52,42 @@ inline void box_muller(double* length, double* turn, int64_t n) {
   }
 }
 
-// z[j]: the normal of column[j], ascending, or of column j without a list. `room`: 2 * padded(d) values.
-inline void fill_normals(const DrawName& name, const int32_t* column, int64_t d, double* z, double* room) {
-  const auto at = [&](int64_t j) { return column ? static_cast<int64_t>(column[j]) : j; };
-  double *length = room, *turn = room + padded(d);
+// Columns a draw has normals of: column[j], ascending, or j without a list.
+struct DrawnColumns {
+  const int32_t* column;
+  int64_t d;
+  int64_t at(int64_t j) const { return column ? static_cast<int64_t>(column[j]) : j; }
+};
+
+// (length, turn) of each pair of normals that the columns need; returns how many pairs.
+inline int64_t fill_pairs(const DrawName& name, const DrawnColumns& columns, double* length, double* turn) {
   uint64_t words[4];
   int64_t pairs = 0, block = -1, pair = -1;   // those made, and the last of them
-  for (int64_t j = 0; j < d; ++j) {
-    if (at(j) / 2 == pair) continue;
-    pair = at(j) / 2;
+  for (int64_t j = 0; j < columns.d; ++j) {
+    if (columns.at(j) / 2 == pair) continue;
+    pair = columns.at(j) / 2;
     if (pair / 2 != block) philox(name, static_cast<uint64_t>(block = pair / 2), words);
     length[pairs] = in_one_to_two(words[2 * (pair % 2)]);
     turn[pairs++] = in_one_to_two(words[2 * (pair % 2) + 1]);
   }
-  for (int64_t i = pairs; i < padded(pairs); ++i) length[i] = turn[i] = 1.0;
-  box_muller(length, turn, padded(pairs));
-  for (int64_t j = 0, i = 0; j < d; ++j) {
-    if (j > 0 && at(j) / 2 != at(j - 1) / 2) ++i;
-    z[j] = at(j) % 2 == 0 ? length[i] : turn[i];
+  return pairs;
+}
+
+// The normals of `draws` draws from name.draw on; put(draw, j, normal). Those of all draws are made together: of few
+// columns a draw alone does not fill a vector. `room`: 2 * padded(draws * d) values.
+template <class Put>
+void for_normals(DrawName name, const DrawnColumns& columns, int64_t draws, double* room, const Put& put) {
+  double *length = room, *turn = room + padded(draws * columns.d);
+  int64_t pairs = 0;   // of a draw
+  for (int64_t k = 0; k < draws; ++k, ++name.draw)
+    pairs = fill_pairs(name, columns, length + k * pairs, turn + k * pairs);
+  const int64_t all = draws * pairs;
+  for (int64_t i = all; i < padded(all); ++i) length[i] = turn[i] = 1.0;
+  box_muller(length, turn, padded(all));
+  for (int64_t j = 0, i = 0; j < columns.d; ++j) {
+    if (j > 0 && columns.at(j) / 2 != columns.at(j - 1) / 2) ++i;
+    const double* from = columns.at(j) % 2 == 0 ? length : turn;
+    for (int64_t k = 0; k < draws; ++k) put(k, j, from[k * pairs + i]);
   }
 }
 

@@ -252,16 +252,17 @@ Status score_entity(const ScoreJob& job, int64_t e, Workspace& ws) {
   return kLearned;
 }
 
-// z [d]: the normals of the draw of that number.
-void normals_of_draw(const DrawJob& job, int64_t e, int64_t d, int64_t draw, double* z, Workspace& ws) {
+// The normals of `draws` draws from that number on: put(draw, j, normal).
+template <class Put>
+void for_normals_of(const DrawJob& job, int64_t e, int64_t d, int64_t first, int64_t draws, Workspace& ws, const Put& put) {
   const int32_t* column = job.beliefs.column ? job.beliefs.column + job.beliefs.start[e] : nullptr;
-  const DrawName name{job.request, job.key[e], job.first + static_cast<uint64_t>(draw)};
-  fill_normals(name, column, d, z, ws.get(kSquares, 2 * padded(d)));
+  const DrawName name{job.request, job.key[e], job.first + static_cast<uint64_t>(first)};
+  for_normals(name, {column, d}, draws, ws.get(kSquares, 2 * padded(draws * d)), put);
 }
 
 // b [d] <- mean + U^-1 z, of the draw of that number. b has room for the padding.
 void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int64_t draw, Workspace& ws, double* b) {
-  normals_of_draw(job, e, belief.d, draw, b, ws);
+  for_normals_of(job, e, belief.d, draw, 1, ws, [&](int64_t, int64_t j, double normal) { b[j] = normal; });
   std::fill(b + belief.d, b + belief.dp, 0.0);
   if (belief.u) {
     solve_upper(belief.u, belief.dp, b);
@@ -273,12 +274,10 @@ void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int6
 
 // The same of kBlock draws from that number on, or of those that are left of them: panel [dp][kBlock].
 void draw_panel(const DrawJob& job, int64_t e, const Belief& belief, int64_t first, Workspace& ws, double* panel) {
-  double* z = ws.get(kStep, belief.dp);
   std::fill(panel, panel + belief.dp * kBlock, 0.0);
-  for (int64_t k = 0; k < std::min<int64_t>(kBlock, job.draws - first); ++k) {
-    normals_of_draw(job, e, belief.d, first + k, z, ws);
-    for (int64_t j = 0; j < belief.d; ++j) panel[j * kBlock + k] = z[j];
-  }
+  const int64_t draws = std::min<int64_t>(kBlock, job.draws - first);
+  for_normals_of(job, e, belief.d, first, draws, ws,
+                 [&](int64_t k, int64_t j, double normal) { panel[j * kBlock + k] = normal; });
   if (belief.u) solve_upper_panel(belief.u, belief.dp, panel);
   for (int64_t j = 0; j < belief.d; ++j) {
     const double scale = belief.u ? 1.0 : 1.0 / std::sqrt(belief.diagonal[j]);
@@ -330,8 +329,7 @@ Status draw_entity(const DrawJob& job, int64_t e, Workspace& ws) {
   Belief belief;
   if (!open_belief(job.beliefs, e, ws, true, belief, job.factor)) return kNotPositiveDefinite;
   const Places places(job.rows, job.beliefs, e, ws);
-  const int64_t rows = job.rows.row_start[e + 1] - job.rows.row_start[e];
-  if (job.draws < kBlock || rows < kBlock) return draw_one_by_one(job, e, belief, places, ws);
+  if (job.draws < kBlock) return draw_one_by_one(job, e, belief, places, ws);
   return draw_many(job, e, belief, places, ws);
 }
 
