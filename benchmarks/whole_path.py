@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import final
 
 from benchmarks.shown_pairs import events, opened, pairs
-from nearline.clock import SystemClock
 from nearline.events.embedded import EmbeddedLog
 from nearline.events.wire import encode_events
 from nearline.stream.join_settings import JoinSettings
@@ -18,8 +17,12 @@ from nearline.stream.learner import LearnSettings
 from nearline.stream.minibatch_settings import MiniBatchSettings
 from nearline.stream.retention import Retention
 from nearline.stream.worker import Worker, WorkerSettings
+from nearline.testing import ManualClock
 
-PART, KEPT_MS = 20_000, 10_000
+PART, KEPT_MS = 20_000, 400_000
+"""Events appended at once; and how long what is done with is kept, in the time of the events, of which there are a
+thousand a second: how much is kept does not depend on how fast the machine is."""
+FIRST_MS = 1_700_000_000_000
 BATCHES_OF_8 = LearnSettings(minibatch=MiniBatchSettings(rows=8, age_ms=600_000))
 AT_FEEDBACK = WorkerSettings(
     JoinSettings(window_ms=60_000, learn_at="feedback", without_feedback="skip"), BATCHES_OF_8, at_once=PART
@@ -48,10 +51,12 @@ def through_the_path(count: int, settings: WorkerSettings) -> Passage:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store, seconds, resident, disk = opened(folder), 0.0, list[int](), list[int]()
-        with EmbeddedLog(folder / "log") as log:
-            worker = Worker(folder, log, store, settings)
-            keep = Retention(log, worker.row_log, store, SystemClock(), keep_ms=KEPT_MS, every_ms=1_000)
-            for _ in _appended(log, count):
+        clock = ManualClock(FIRST_MS)
+        with EmbeddedLog(folder / "log", clock=clock) as log:
+            worker = Worker(folder, log, store, settings, clock=clock)
+            keep = Retention(log, worker.row_log, store, clock, keep_ms=KEPT_MS, every_ms=1)
+            for there in _appended(log, count):
+                clock.set(FIRST_MS + there)
                 start = time.process_time()
                 while worker.turn():
                     keep.turn()
@@ -68,7 +73,7 @@ def _appended(log: EmbeddedLog, count: int) -> Iterator[int]:
     shown = pairs(min(count // 2, 1_000_000))
     for begin in range(0, count // 2, PART // 2):
         some = [shown[i % len(shown)] for i in range(begin, min(begin + PART // 2, count // 2))]
-        log.append(encode_events(events(some, begin, 1_700_000_000_000 + 2 * begin)))
+        log.append(encode_events(events(some, begin, FIRST_MS + 2 * begin)))
         yield 2 * (begin + len(some))
 
 
