@@ -5,8 +5,9 @@ and who learns it, and beneath them the beliefs. Each is loaded when it is first
 wait for the optimiser of mixed models, and only the estimators need the extra `sklearn`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nearline.lazy import loader
 
 if TYPE_CHECKING:
     from nearline.batch.descent import Sweep, Training, fit_game
@@ -135,12 +136,7 @@ _HOMES = {
 """Which module each name is from, as above for type checkers."""
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            value = globals()[name] = getattr(import_module(module), name)
-            return value
-    raise AttributeError(f"module 'nearline' has no attribute {name!r}")
+__getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

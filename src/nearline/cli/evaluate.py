@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
-from nearline.cli.train import AsJson, saved_config
+from nearline.cli.train import AsJson
+from nearline.cli.training import saved_config
 from nearline.errors import DataError
 from nearline.evaluate import curves
 from nearline.evaluate.describe import describe_training, effect_distributions

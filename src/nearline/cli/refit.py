@@ -12,7 +12,8 @@ import typer
 from nearline.batch.descent import fit_game
 from nearline.batch.refit import RefitSettings, Refitted, refit
 from nearline.cli.console import Output, Stopwatch
-from nearline.cli.train import AsJson, last_time, saved_config, warn
+from nearline.cli.train import AsJson
+from nearline.cli.training import last_time, saved_config, warn
 from nearline.config import Config, read_config
 from nearline.errors import ConfigError, ModelError
 from nearline.model.saved import load_model, require_place, save_model

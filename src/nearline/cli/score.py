@@ -12,7 +12,8 @@ import typer
 
 from nearline.batch.tables import examples_from_table
 from nearline.cli.console import Output, Stopwatch, peak_memory_bytes, require_writable
-from nearline.cli.train import AsJson, saved_config
+from nearline.cli.train import AsJson
+from nearline.cli.training import saved_config
 from nearline.errors import ConfigError
 from nearline.fixed.linear import available_cores
 from nearline.model.game import Scores

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nearline.evaluate.bootstrap import Estimate
-from nearline.evaluate.curves import Calibration, Curve, Histogram
+from nearline.evaluate.curve_points import Calibration, Curve, Histogram
 from nearline.evaluate.drawing import (
     FILL,
     MODEL,

@@ -12,7 +12,7 @@ import numpy as np
 from nearline.evaluate import figures, tables
 from nearline.evaluate.bootstrap import Estimate
 from nearline.evaluate.catalogue import HEADLINE, METRICS, label
-from nearline.evaluate.curves import Curve, Curves
+from nearline.evaluate.curve_points import Curve, Curves
 from nearline.evaluate.report import EffectDistribution, Reference, Report, Stage
 from nearline.evaluate.tables import Table
 from nearline.evaluate.words import count, number, percent, provenance, verdict

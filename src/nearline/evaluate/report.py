@@ -9,7 +9,7 @@ from typing import Final, final
 from nearline.arrays import Floats
 from nearline.errors import MissingExtraError
 from nearline.evaluate.bootstrap import Estimate
-from nearline.evaluate.curves import Curves
+from nearline.evaluate.curve_points import Curves
 from nearline.evaluate.results import Evaluation
 
 REPORT_EXTRA: Final = ("the HTML report", "report")

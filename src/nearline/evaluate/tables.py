@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 
 from nearline.evaluate.catalogue import HEADLINE, label, meaning
-from nearline.evaluate.curves import Calibration, Curve
+from nearline.evaluate.curve_points import Calibration, Curve
 from nearline.evaluate.report import EffectDistribution, Report, Training
 from nearline.evaluate.results import Evaluation, MetricResult, Slice
 from nearline.evaluate.words import count, duration, interval, memory, number, percent

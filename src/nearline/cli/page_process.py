@@ -10,10 +10,12 @@ import subprocess
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import Final, Self, final
+from typing import TYPE_CHECKING, Final, Self, final
 
 from nearline.errors import MissingExtraError
-from nearline.evaluate.report import REPORT_EXTRA, Report
+
+if TYPE_CHECKING:  # so that it can be started before what takes long to load
+    from nearline.evaluate.report import Report
 
 _NEEDED: Final = ("jinja2", "matplotlib")
 
@@ -30,20 +32,20 @@ class PageProcess:
 
     def __init__(self) -> None:
         if not all(find_spec(name) for name in _NEEDED):
-            raise MissingExtraError(*REPORT_EXTRA)
+            raise MissingExtraError("the HTML report", "report")
         # A group of its own: an interrupt from the terminal comes to whoever began it alone.
         self._process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
         )
 
-    def begin(self, draft: Report) -> None:
+    def begin(self, draft: "Report") -> None:
         """Let it draw what the rows held out say: curves and groups."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe
         with suppress(BrokenPipeError):  # it has failed, as `finish` will say
             self._process.stdin.write(pickle.dumps(draft))
             self._process.stdin.flush()
 
-    def finish(self, report: Report) -> str:
+    def finish(self, report: "Report") -> str:
         """Return the page of the report that was begun, as HTML: of curves and groups it has those of the draft."""
         page, _ = self._process.communicate(pickle.dumps(report))
         if self._process.returncode != 0:

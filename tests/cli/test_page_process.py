@@ -8,6 +8,7 @@ from importlib import util
 import numpy as np
 import pytest
 
+from nearline.cli.page_process import PageProcess
 from nearline.errors import MissingExtraError
 from nearline.evaluate import (
     EffectDistribution,
@@ -18,12 +19,11 @@ from nearline.evaluate import (
     curves,
     evaluate,
 )
-from nearline.evaluate.page_process import PageProcess
 from nearline.evaluate.report import renderer
 from nearline.posterior import Outcome
 
 BEGIN_AND_END = """
-from nearline.evaluate.page_process import PageProcess
+from nearline.cli.page_process import PageProcess
 print(PageProcess()._process.pid)
 """
 
