@@ -38,7 +38,7 @@ check: $(STAMP)  ## Lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Measure beside other libraries; writes benchmarks/results.md and results.json
+bench: $(STAMP)  ## Measure beside other libraries, with NEARLINE_DATA=DIR on public data; writes benchmarks/results.*
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.lock
 	$(BIN)/python -m benchmarks.run
 

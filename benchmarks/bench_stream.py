@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.measurement import Bar, Measurement
 from benchmarks.offered import freshness
 from benchmarks.peers import lambda_learner_of_pairs, river
-from benchmarks.shown_pairs import pairs
+from benchmarks.shown_pairs import pairs, source
 from benchmarks.whole_path import AT_CLOSE, AT_FEEDBACK, through_the_path
 
 
@@ -26,7 +26,7 @@ def _throughput(quick: bool) -> list[Measurement]:
             ours,
             "events/s",
             Bar(50_000.0),
-            "an impression and its feedback are two events; mini-batches of 8, durable commits",
+            f"an impression and its feedback are two events; mini-batches of 8, durable commits; {source()}",
         ),
         Measurement(
             "stream: the same, learned when the window closes",

@@ -41,6 +41,15 @@ def model() -> GameModel:
     return GameModel(Outcome.BERNOULLI, fixed, tuple(effect(name, kind) for name, kind in EFFECTS.items()))
 
 
+def source() -> str:
+    """Where the pairs are from, in words: those at random are of ever new entities, and figures differ much."""
+    return (
+        "pairs of MovieLens 1M"
+        if os.environ.get("NEARLINE_DATA")
+        else "pairs at random: NEARLINE_DATA is not set"
+    )
+
+
 def pairs(count: int) -> list[tuple[str, str]]:
     """Who was shown which film."""
     folder = os.environ.get("NEARLINE_DATA")

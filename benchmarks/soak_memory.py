@@ -6,6 +6,7 @@ NEARLINE_STREAM_EVENTS sets another number of events.
 import os
 
 from benchmarks.measurement import Bar, Measurement
+from benchmarks.shown_pairs import source
 from benchmarks.whole_path import AT_FEEDBACK, PART, through_the_path
 
 
@@ -23,6 +24,7 @@ def run(quick: bool = False) -> list[Measurement]:
             100.0 * (values[-1] / values[fifth] - 1.0),
             "%",
             Bar(5.0, "at most") if what == "memory" and not quick else None,
+            baseline=source(),
             ours=f"{values[-1] / 2**20:.0f} MiB, {values[fifth] / 2**20:.0f} MiB before",
         )
         for what, values in (("memory", passage.resident), ("disk", passage.disk))
