@@ -38,6 +38,14 @@ def report() -> Report:
     return Report("<title>", found, curves(y, score, weight, Outcome.BERNOULLI), effects=(effect,))
 
 
+def test_modules_of_the_folder_it_is_begun_in_are_not_its_own(tmp_path, monkeypatch) -> None:
+    (tmp_path / "jinja2.py").write_text("raise RuntimeError('somebody else')")
+    monkeypatch.chdir(tmp_path)
+    with PageProcess() as drawing:
+        drawing.begin(report())
+        assert drawing.finish(report()).lower().startswith("<!doctype html>")
+
+
 def test_the_page_is_that_of_the_same_report_drawn_here() -> None:
     draft = report()
     whole = replace(

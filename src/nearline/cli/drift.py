@@ -12,7 +12,7 @@ from nearline.stream.drift_watch import DriftWatch
 
 EVERY_MS = 60_000
 _STANDARD_ERROR = 2
-NEARLINE = (sys.executable, "-c", "from nearline.cli.start import main; main()")
+NEARLINE = (sys.executable, "-P", "-c", "from nearline.cli.start import main; main()")
 
 
 @final

@@ -10,7 +10,7 @@ from nearline.serve import FeatureFunction
 
 
 def feature_functions(names: Sequence[str], folder: Path) -> list[FeatureFunction]:
-    """Import each ``"module:name"``, modules of `folder` before installed ones.
+    """Import each ``"module:name"``, modules of `folder` before installed ones, also those they import later.
 
     Raises
     ------
@@ -18,11 +18,9 @@ def feature_functions(names: Sequence[str], folder: Path) -> list[FeatureFunctio
         A name that is not of that form, leads nowhere or not to a `FeatureFunction`; a module that cannot be imported;
         two functions of one bag.
     """
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        functions = [_imported(name) for name in names]
-    finally:
-        sys.path.pop(0)
+    if names:
+        sys.path.insert(0, str(folder.resolve()))
+    functions = [_imported(name) for name in names]
     if len({one.bag for one in functions}) < len(functions):
         raise ConfigError("serve.functions: expected one function for each bag")
     return functions

@@ -33,9 +33,13 @@ class PageProcess:
     def __init__(self) -> None:
         if not all(find_spec(name) for name in _NEEDED):
             raise MissingExtraError("the HTML report", "report")
-        # A group of its own: an interrupt from the terminal comes to whoever began it alone.
+        # Modules of the folder it is begun in are not its own (-P). A group of its own: an interrupt from the terminal
+        # comes to whoever began it alone.
         self._process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
         )
 
     def begin(self, draft: "Report") -> None:

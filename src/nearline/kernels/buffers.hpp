@@ -15,8 +15,10 @@ namespace nearline {
 
 // Whether a format of the buffer protocol (struct's) is that of T, a number of that size in native order.
 template <class T>
-bool is_format_of_number(const char* format) {
-  const char* codes = std::is_floating_point_v<T> ? "d" : sizeof(T) == 8 ? "lq" : "?bB";
+bool is_format_of(const char* format) {
+  const char* codes = std::is_floating_point_v<T> ? (sizeof(T) == 8 ? "d" : "f")
+                            : std::is_signed_v<T>       ? (sizeof(T) == 8 ? "lq" : sizeof(T) == 4 ? "i" : "b")
+                                                        : (sizeof(T) == 8 ? "LQ" : "?B");
   return format && format[0] != '\0' && format[1] == '\0' && std::strchr(codes, format[0]);
 }
 
@@ -28,7 +30,7 @@ class Array {
     if (array.is_none()) return;
     const int access = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (std::is_const_v<T> ? 0 : PyBUF_WRITABLE);
     if (PyObject_GetBuffer(array.ptr(), &view_, access) != 0) PyErr_Clear();
-    else if (is_format_of_number<std::remove_const_t<T>>(view_.format)) return;
+    else if (is_format_of<std::remove_const_t<T>>(view_.format)) return;
     PyBuffer_Release(&view_);
     throw std::invalid_argument(std::string(name) + ": expected a C-contiguous array of the documented dtype");
   }

@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "buffers.hpp"
 #include "entity.hpp"
 #include "gathered.hpp"
 
@@ -49,17 +50,7 @@ nb::object attribute(nb::handle owner, const char* name) {
   return nb::steal(found);
 }
 
-// Whether a format of the buffer protocol (struct's) is that of T, a number of that size in native order.
-template <class T>
-bool is_format_of(const char* format) {
-  const char* codes = std::is_floating_point_v<T> ? (sizeof(T) == 8 ? "d" : "f")
-                            : std::is_signed_v<T>       ? (sizeof(T) == 8 ? "lq" : sizeof(T) == 4 ? "i" : "b")
-                                                        : (sizeof(T) == 8 ? "LQ" : "B");
-  return format && format[0] != '\0' && format[1] == '\0' && std::strchr(codes, format[0]);
-}
-
 // A value that is None or a contiguous array of T. The Python object outlives the call, and so does its buffer.
-// By the buffer protocol: nb::ndarray asks the array by way of Python, which costs more than to score a request.
 template <class T>
 Values<T> values_of(nb::handle value, const char* name) {
   if (value.is_none()) return {};

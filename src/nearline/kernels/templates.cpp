@@ -125,7 +125,7 @@ class Column {
     }
     Py_buffer view;
     if (PyObject_GetBuffer(values.ptr(), &view, PyBUF_FORMAT | PyBUF_ND) != 0) throw nb::python_error();
-    const bool is_double = nearline::is_format_of_number<double>(view.format), is_flat = view.ndim == 1;
+    const bool is_double = nearline::is_format_of<double>(view.format), is_flat = view.ndim == 1;
     if (view.ndim > 0) size_ = view.shape[0];
     if (view.ndim == 2) width_ = view.shape[1];
     const bool fits = is_flat || view.ndim == 2;

@@ -1,5 +1,6 @@
 """The scoring service: requests to rankings that are in the event log, in Python and over HTTP."""
 
+from nearline.serve.answer import Answer
 from nearline.serve.features import FeatureFunction
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
@@ -14,7 +15,7 @@ from nearline.serve.request import (
     RankRequest,
     ScoreRequest,
 )
-from nearline.serve.scorer import Answer, Scorer, ScorerSettings
+from nearline.serve.scorer import Scorer, ScorerSettings
 
 __all__ = [
     "Answer",

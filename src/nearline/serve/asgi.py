@@ -159,11 +159,9 @@ class Direct:
         self._app = app
         self._direct: dict[tuple[str, int], list[tuple[_Pattern, Endpoint]]] = {}
         for path, endpoint in paths.items():
-            for method in (
-                endpoint.methods if ":" not in path else ()
-            ):  # a parameter that may have slashes in it
-                pattern = _pattern(path)
-                self._direct.setdefault((method, path.count("/")), []).append((pattern, endpoint))
+            for method in endpoint.methods:
+                of_length = self._direct.setdefault((method, path.count("/")), [])
+                of_length.append((_pattern(path), endpoint))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -14,9 +14,7 @@ from types import TracebackType
 from typing import Final, Self, final
 
 import numpy as np
-from msgspec import Struct
 
-from nearline.arrays import Floats
 from nearline.bandit import Policy
 from nearline.clock import Clock, SystemClock
 from nearline.errors import DataError, ModelError, NearlineError, RequestError
@@ -25,10 +23,11 @@ from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import is_valid_response
+from nearline.serve.answer import Answer, Believable
 from nearline.serve.asked import Asked, asked, require_features
 from nearline.serve.beliefs import Expired
 from nearline.serve.choose import policy_of
-from nearline.serve.explained import Explained, explained
+from nearline.serve.explained import explained
 from nearline.serve.features import Extra, FeatureCache, FeatureFunction, filled
 from nearline.serve.generation import Believed, ServingGeneration
 from nearline.serve.group_commit import Done, GroupCommit
@@ -37,9 +36,8 @@ from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
 from nearline.serve.logs import LOGGER
 from nearline.serve.matrix import CandidateMatrix
-from nearline.serve.reply import Ranking, Scores, in_json
+from nearline.serve.reply import Ranking, Scores
 from nearline.serve.request import FeedbackItem, KeptFeatures, PolicyChoice, RankRequest, ScoreRequest
-from nearline.serve.shown_columns import ranked_json, ranked_rows, scored_json, scored_rows
 from nearline.store.seam import ModelStore
 
 LONGEST_REQUEST_ID: Final = 200
@@ -72,70 +70,6 @@ class ScorerSettings:
     entities: int = 100_000
     limits: Limits = field(default_factory=Limits)
     forgetting: Mapping[str, Forgetting] = field(default_factory=dict)
-
-
-@final
-class Answer(Struct, frozen=True, eq=False):
-    """A ranking that must not be given out before its records are in the log.
-
-    Attributes
-    ----------
-    request, model, generation, policy, partial : as of `Ranking`.
-    names, impressions : of the k that are shown, first to last.
-    scores, propensities, errors, parts : their numbers.
-    records : their impressions, for the log.
-    """
-
-    request: str
-    model: str
-    generation: int
-    policy: str
-    partial: list[str]
-    names: list[str]
-    impressions: list[str]
-    scores: Floats
-    propensities: Floats
-    errors: Floats
-    parts: Explained
-    records: Sequence[bytes]
-
-    @property
-    def ranking(self) -> Ranking:
-        """The reply."""
-        return Ranking(*self._head(), ranked_rows(*self._columns()), self.partial)
-
-    def json(self) -> bytes:
-        """The same as JSON."""
-        return in_json(Ranking(*self._head(), [], self.partial), "ranked", ranked_json(*self._columns()))
-
-    def _head(self) -> tuple[str, str, int, str]:
-        return self.request, self.model, self.generation, self.policy
-
-    def _columns(self) -> tuple[list[str], list[str], Floats, Floats, Floats, Explained]:
-        return self.names, self.impressions, self.scores, self.propensities, self.errors, self.parts
-
-
-@final
-class Believable(Struct, frozen=True, eq=False):
-    """What is believed of all candidates."""
-
-    model: str
-    generation: int
-    partial: list[str]
-    names: list[str]
-    parts: Explained
-
-    def scores(self) -> Scores:
-        """The reply."""
-        return Scores(self.model, self.generation, scored_rows(self.names, self.parts), self.partial)
-
-    def json(self) -> bytes:
-        """The same as JSON."""
-        return in_json(
-            Scores(self.model, self.generation, [], self.partial),
-            "scored",
-            scored_json(self.names, self.parts),
-        )
 
 
 @final

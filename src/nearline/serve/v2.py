@@ -14,11 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from nearline.errors import RequestError
+from nearline.serve.answer import Answer
 from nearline.serve.asgi import Asking, HttpError, Reply, Work, encode, log_then, model_of
 from nearline.serve.faults import located
 from nearline.serve.matrix import CandidateMatrix
 from nearline.serve.request import PolicyChoice, RankRequest
-from nearline.serve.scorer import Answer, Scorer
+from nearline.serve.scorer import Scorer
 from nearline.serve.service import Service
 from nearline.serve.tensors import BYTES, Tensor, packed, read_tensors
 
