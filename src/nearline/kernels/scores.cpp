@@ -260,11 +260,54 @@ void for_normals_of(const DrawJob& job, int64_t e, int64_t d, int64_t first, int
   for_normals(name, {column, d}, draws, ws.get(kSquares, 2 * padded(draws * d)), put);
 }
 
+// z <- U^-1 z for U [d][d] as it is packed; z is padded with zeros. The same additions in the same order as
+// solve_upper, without the square.
+void solve_upper_packed(const double* packed, int64_t d, int64_t dp, double* z) {
+  for (int64_t i = dp - kBlock; i >= 0; i -= kBlock) {
+    const int64_t rows = std::min<int64_t>(kBlock, d - i);
+    const double* row[kBlock];   // row[r][j] is U[i + r][j], and of the padding any row at all
+    for (int64_t r = 0; r < kBlock; ++r) {
+      const int64_t k = i + std::min(r, rows - 1);
+      row[r] = packed + k * d - k * (k - 1) / 2 - k;
+    }
+    Vec acc[kBlock] = {};
+    int64_t j = i + kBlock;
+    for (; j + kWidth <= d; j += kWidth) {
+      const Vec right = load(z + j);
+      NEARLINE_UNROLL
+      for (int r = 0; r < kBlock; ++r) acc[r] += load(row[r] + j) * right;
+    }
+    for (int64_t at = j; at < d; at += kWidth) {   // the last columns, short of a vector
+      const Vec right = load(z + at);
+      for (int r = 0; r < kBlock; ++r) {
+        double some[kWidth] = {};
+        std::copy(row[r] + at, row[r] + d, some);
+        acc[r] += load(some) * right;
+      }
+    }
+    double own[kBlock], block[kBlock][kBlock] = {}, inverse[kBlock];
+    for (int64_t r = 0; r < kBlock; ++r) {
+      own[r] = z[i + r] - sum(acc[r]);
+      if (r < rows) std::copy(row[r] + i + r, row[r] + i + rows, &block[r][r]);
+      inverse[r] = 1.0 / (r < rows ? block[r][r] : 1.0);
+    }
+    NEARLINE_UNROLL
+    for (int r = kBlock - 1; r >= 0; --r) {
+      own[r] = r < rows ? own[r] * inverse[r] : 0.0;
+      NEARLINE_UNROLL
+      for (int q = 0; q < r; ++q) own[q] -= block[q][r] * own[r];
+    }
+    for (int r = 0; r < kBlock; ++r) z[i + r] = own[r];
+  }
+}
+
 // b [d] <- mean + U^-1 z, of the draw of that number. b has room for the padding.
 void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int64_t draw, Workspace& ws, double* b) {
   for_normals_of(job, e, belief.d, draw, 1, ws, [&](int64_t, int64_t j, double normal) { b[j] = normal; });
   std::fill(b + belief.d, b + belief.dp, 0.0);
-  if (belief.u) {
+  if (job.factor) {
+    solve_upper_packed(job.factor + job.beliefs.packed_start[e], belief.d, belief.dp, b);
+  } else if (belief.u) {
     solve_upper(belief.u, belief.dp, b);
   } else {
     for (int64_t j = 0; j < belief.d; ++j) b[j] /= std::sqrt(belief.diagonal[j]);
@@ -327,9 +370,10 @@ Status draw_many(const DrawJob& job, int64_t e, const Belief& belief, const Plac
 
 Status draw_entity(const DrawJob& job, int64_t e, Workspace& ws) {
   Belief belief;
-  if (!open_belief(job.beliefs, e, ws, true, belief, job.factor)) return kNotPositiveDefinite;
+  const bool one_by_one = job.draws < kBlock, unpacked = !(one_by_one && job.factor);
+  if (!open_belief(job.beliefs, e, ws, unpacked, belief, job.factor)) return kNotPositiveDefinite;
   const Places places(job.rows, job.beliefs, e, ws);
-  if (job.draws < kBlock) return draw_one_by_one(job, e, belief, places, ws);
+  if (one_by_one) return draw_one_by_one(job, e, belief, places, ws);
   return draw_many(job, e, belief, places, ws);
 }
 

@@ -16,7 +16,7 @@ def score_blocks(
     `factors` are those of `factor_blocks`, found here if None. Raises `ModelError` if a block lacks a column of its
     rows, or a precision is not positive definite.
     """
-    variance = np.zeros(rows.count)
+    variance = np.empty(rows.count)
     mean = _score(rows, beliefs, variance, factors, threads)
     return mean, variance
 
@@ -43,7 +43,7 @@ def factor_blocks(beliefs: Blocks) -> Floats | None:
 def _score(
     rows: FeatureRows, beliefs: Blocks, variance: Floats | None, factors: Floats | None, threads: int
 ) -> Floats:
-    mean = np.zeros(rows.count)
+    mean = np.empty(rows.count)
     require_scored(_posterior.score(rows, beliefs, mean, variance, factors, threads))
     return mean
 
