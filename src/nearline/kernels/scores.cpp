@@ -20,11 +20,13 @@ Vec load_any(const T* p) {
 
 constexpr int kAtOnce = 4;   // rows whose sums are under way together: as many as hide the latency of an addition
 
-// acc[r] <- the products of row r and b in [0, to), a multiple of kWidth, in kWidth sums. What lies `ahead` of the rows
+// acc[r] <- the products of row(r) and b in [0, to), a multiple of kWidth, in kWidth sums. What lies `ahead` of the rows
 // is fetched meanwhile.
-template <class T>
-void add_products(const T* const* x, int64_t ahead, const double* b, int64_t to, Vec* acc) {
+template <class T, class Row>
+inline void add_products(const Row& row, int64_t ahead, const double* b, int64_t to, Vec* acc) {
   Vec own[kAtOnce] = {};
+  const T* x[kAtOnce];
+  for (int r = 0; r < kAtOnce; ++r) x[r] = row(r);
   for (int64_t j = 0; j < to; j += kWidth) {
     const Vec right = load(b + j);
     NEARLINE_UNROLL
@@ -38,15 +40,18 @@ void add_products(const T* const* x, int64_t ahead, const double* b, int64_t to,
 }
 
 // x . b of kBlock rows of d values: a row's sum is made of the same additions whatever the other rows are.
-template <class T>
-void dot_dense(const T* const* x, int64_t ahead, const double* b, int64_t d, double* out) {
+template <class T, class Row>
+inline void dot_dense(const Row& row, int64_t ahead, const double* b, int64_t d, double* out) {
   const int64_t whole = d / kWidth * kWidth;
   Vec acc[kBlock];
-  for (int r = 0; r < kBlock; r += kAtOnce) add_products(x + r, ahead, b, whole, acc + r);
+  NEARLINE_UNROLL
+  for (int from = 0; from < kBlock; from += kAtOnce)
+    add_products<T>([&](int r) { return row(from + r); }, ahead, b, whole, acc + from);
+  NEARLINE_UNROLL
   for (int r = 0; r < kBlock; r += kWidth) store(out + r, sums(acc + r));
   for (int r = 0; whole < d && r < kBlock; ++r) {
     double rest = 0.0;
-    for (int64_t j = whole; j < d; ++j) rest += static_cast<double>(x[r][j]) * b[j];
+    for (int64_t j = whole; j < d; ++j) rest += static_cast<double>(row(r)[j]) * b[j];
     out[r] += rest;
   }
 }
@@ -54,18 +59,21 @@ void dot_dense(const T* const* x, int64_t ahead, const double* b, int64_t d, dou
 template <class T, class Put>
 void dot_dense_rows(const Rows& rows, const T* x, int64_t e, const double* b, int64_t d, const Put& put) {
   const int64_t to = rows.row_start[e + 1], apart = rows.columns;
-  const auto walk = [&](const auto& at) {
-    for (int64_t i = rows.row_start[e]; i < to; i += kBlock) {
-      const int64_t last = std::min<int64_t>(kBlock, to - i) - 1;
-      const T* some[kBlock];   // the last row again where there are no more
-      for (int r = 0; r < kBlock; ++r) some[r] = x + at(i + std::min<int64_t>(r, last)) * apart;
-      double out[kBlock];
-      dot_dense(some, kAtOnce * apart, b, d, out);
-      for (int r = 0; r <= last; ++r) put(at(i + r), out[r]);
-    }
-  };
-  if (rows.row) walk([&](int64_t i) { return rows.row[i]; });
-  else walk([](int64_t i) { return i; });
+  int64_t i = rows.row_start[e];
+  double out[kBlock];
+  for (; !rows.row && i + kBlock <= to; i += kBlock) {   // one after the other
+    const T* first = x + i * apart;
+    dot_dense<T>([&](int r) { return first + r * apart; }, kAtOnce * apart, b, d, out);
+    for (int r = 0; r < kBlock; ++r) put(i + r, out[r]);
+  }
+  for (; i < to; i += kBlock) {
+    const int64_t count = std::min<int64_t>(kBlock, to - i);
+    int64_t place[kBlock];   // the last row again where there are no more
+    for (int64_t r = 0; r < kBlock; ++r) place[r] = i + std::min(r, count - 1);
+    for (int64_t r = 0; rows.row && r < kBlock; ++r) place[r] = rows.row[place[r]];
+    dot_dense<T>([&](int r) { return x + place[r] * apart; }, kAtOnce * apart, b, d, out);
+    for (int64_t r = 0; r < count; ++r) put(place[r], out[r]);
+  }
 }
 
 // Calls put(row, x . b) for each row of entity e. False if a feature lies outside the block.
