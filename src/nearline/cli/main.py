@@ -17,13 +17,31 @@ from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
 from nearline.errors import ConfigError, NearlineError
 
 _COMMANDS: Final = {
-    "train": ("nearline.cli.train:train_command", "Train a model, judge it on rows held out, write a report."),
-    "refit": ("nearline.cli.refit:refit_command", "Learn new rows on top of a model, or a deployment's next one."),
-    "score": ("nearline.cli.score:score_command", "Predict rows: mean, uncertainty and what each effect adds."),
+    "train": (
+        "nearline.cli.train:train_command",
+        "Train a model, judge it on rows held out, write a report.",
+    ),
+    "refit": (
+        "nearline.cli.refit:refit_command",
+        "Learn new rows on top of a model, or a deployment's next one.",
+    ),
+    "score": (
+        "nearline.cli.score:score_command",
+        "Predict rows: mean, uncertainty and what each effect adds.",
+    ),
     "evaluate": ("nearline.cli.evaluate:evaluate_command", "Judge a model on rows it has not seen."),
-    "replay": ("nearline.cli.replay:replay_command", "Compare levels of freshness on a stream, in time order."),
-    "inspect": ("nearline.cli.inspect:inspect_command", "Show what is believed of an entity, and how it changed."),
-    "generations": ("nearline.cli.generations:generations_app", "Show, switch and delete a store's generations."),
+    "replay": (
+        "nearline.cli.replay:replay_command",
+        "Compare levels of freshness on a stream, in time order.",
+    ),
+    "inspect": (
+        "nearline.cli.inspect:inspect_command",
+        "Show what is believed of an entity, and how it changed.",
+    ),
+    "generations": (
+        "nearline.cli.generations:generations_app",
+        "Show, switch and delete a store's generations.",
+    ),
     "publish": ("nearline.cli.publish:publish_command", "Make a model a deployment's next generation."),
     "worker": ("nearline.cli.worker:worker_command", "Join events and learn from them, until it is stopped."),
     "serve": ("nearline.cli.serve:serve_command", "Rank and score over HTTP, and log what was shown."),
