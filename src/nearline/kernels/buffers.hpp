@@ -26,12 +26,16 @@ bool is_type_of(int number) {
 }
 static_assert(sizeof(long) == 8, "NPY_LONG stands for 8 bytes");
 
+inline bool is_array(nanobind::handle object) {
+  static PyObject* const type = nanobind::object(nanobind::module_::import_("numpy").attr("ndarray")).release().ptr();
+  return PyObject_TypeCheck(object.ptr(), reinterpret_cast<PyTypeObject*>(type));
+}
+
 // The array behind a Python object if it holds T (writable ones, unless T is const), in native order, aligned and
 // C-contiguous; else null.
 template <class T>
 PyArrayObject* array_behind(nanobind::handle object) {
-  static PyObject* const type = nanobind::object(nanobind::module_::import_("numpy").attr("ndarray")).release().ptr();
-  if (!PyObject_TypeCheck(object.ptr(), reinterpret_cast<PyTypeObject*>(type))) return nullptr;
+  if (!is_array(object)) return nullptr;
   PyArrayObject* array = reinterpret_cast<PyArrayObject*>(object.ptr());
   const int wanted = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | (std::is_const_v<T> ? 0 : NPY_ARRAY_WRITEABLE);
   const bool fits = (PyArray_FLAGS(array) & wanted) == wanted && PyArray_DESCR(array)->byteorder != NPY_OPPBYTE &&

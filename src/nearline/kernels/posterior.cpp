@@ -538,13 +538,14 @@ class Doubles {
  public:
   enum Access { kRead, kWrite };
 
-  // Values to read that are of another type, or not contiguous, are copied. Of None there are none.
+  // Real numbers to read that are of another type, or not in order, are copied. Of None there are none.
   Doubles(nb::handle array, Access access) {
     if (array.is_none() || borrow(array, access)) return;
-    nb::ndarray<nb::numpy, const double, nb::c_contig, nb::device::cpu> copy;
-    if (access == kRead && nb::try_cast(array, copy)) copy_ = nb::cast(copy);
+    const bool is_real = is_array(array) && PyTypeNum_ISNUMBER(type_of(array)) && !PyTypeNum_ISCOMPLEX(type_of(array));
+    const bool is_bool = is_array(array) && PyTypeNum_ISBOOL(type_of(array));
+    if (access == kRead && (is_real || is_bool)) copy_ = array.attr("astype")("float64", "C");
     require(copy_.is_valid() && borrow(copy_, access),
-            "expected real numbers to read, and writable contiguous float64 arrays to write");
+            "expected arrays of real numbers to read, and writable contiguous float64 arrays to write");
   }
 
   bool is_absent() const { return array_ == nullptr; }
@@ -557,6 +558,7 @@ class Doubles {
   int64_t length() const { return array_ && PyArray_NDIM(array_) == 1 ? PyArray_DIMS(array_)[0] : -1; }
 
  private:
+  static int type_of(nb::handle array) { return PyArray_TYPE(reinterpret_cast<PyArrayObject*>(array.ptr())); }
   bool borrow(nb::handle array, Access access) {
     array_ = access == kRead ? array_behind<const double>(array) : array_behind<double>(array);
     return array_ != nullptr;
