@@ -211,11 +211,21 @@ def test_values_of_any_size_end_in_a_status_and_a_sound_belief(
                 offset=problem.offset,
                 method=method,
             )
-            if status is Status.LEARNED:
-                assert np.isfinite(belief.mean).all()
-                assert np.isfinite(belief.precision).all()
-            else:
+            if status is not Status.LEARNED:
                 assert belief is problem.belief
+            elif not np.isfinite(
+                belief.precision
+            ).all():  # rows without a feature leave even a prior that is not sound
+                assert_identical(belief, problem.belief)
+            assert np.isfinite(belief.mean).all()
+
+
+@pytest.mark.parametrize("form", [np.diag, np.asarray], ids=["full", "diagonal"])
+def test_a_precision_beyond_the_largest_number_is_not_learned(form) -> None:
+    belief = Gaussian(np.zeros(1), form(np.array([1.5e308])))
+    found, status = update_one(belief, np.array([[1e154]]), np.zeros(1), Outcome.NORMAL, method=Method.DUAL)
+    assert status is Status.NOT_FINITE
+    assert found is belief
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full", "diagonal"])

@@ -222,8 +222,9 @@ void add_all_squares(const Entity& e, Workspace& ws, double* out) {
     for (int64_t j = 0; j < e.m; ++j) out[j] += e.curvature[i] * e.x[i * e.mp + j] * e.x[i * e.mp + j];
 }
 
-// Adds X' C X at the mode, touched places first mapped back to the block.
-void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws) {
+// Adds X' C X at the mode, touched places first mapped back to the block. False if the sum is beyond the largest number;
+// it is, if at all, on the diagonal.
+bool write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& ws) {
   const int64_t d = block_size(job.posterior, index);
   const bool compact = !ws.place.empty();
   const auto place = [&](int64_t j) { return compact ? static_cast<int64_t>(ws.place[static_cast<size_t>(j)]) : j; };
@@ -236,21 +237,24 @@ void write_posterior(const UpdateJob& job, int64_t index, Entity& e, Workspace& 
     add_all_squares(e, ws, precision);
     double* to = job.posterior.precision + job.posterior.start[index];
     for (int64_t j = 0; j < e.m; ++j) to[place(j)] = precision[j];
-    return;
+    return all_finite(precision, e.m);
   }
   double* packed = job.posterior.precision + job.posterior.packed_start[index];
   const bool in_place = !job.posterior.packed && e.m == e.mp;
   double* h = in_place ? packed : ws.get(kHessian, e.mp * e.mp);
   assemble_hessian(e, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)), h);
+  int wrong = 0;
+  for (int64_t j = 0; j < e.m; ++j) wrong |= !std::isfinite(h[j * e.mp + j]);
   if (!compact) {
     if (!in_place) pack(h, e.m, e.mp, packed, job.posterior.packed);
     if (!job.posterior.packed) copy_upper_to_lower(packed, e.m);
-    return;
+    return wrong == 0;
   }
   for (int64_t i = 0; i < e.m; ++i) {
     const int64_t pi = place(i), row = pi * d - pi * (pi - 1) / 2 - pi;   // packed index of (pi, 0), were it there
     for (int64_t j = i; j < e.m; ++j) packed[row + place(j)] = h[i * e.mp + j];
   }
+  return wrong == 0;
 }
 
 // A precision has a positive diagonal: cheap to see, and what factors miss where the rows make up for it.
@@ -308,8 +312,7 @@ Status update_entity(const UpdateJob& job, int64_t index, Workspace& ws, int32_t
   steps = e.steps;
   if (status != kLearned) return status;
   if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
-  write_posterior(job, index, e, ws);
-  return kLearned;
+  return write_posterior(job, index, e, ws) ? kLearned : kNotFinite;
 }
 
 // Kept between calls: a single update would else spend its time here. Behind a call, or the compiler asks for the
@@ -679,8 +682,9 @@ Status open_diagonal(const LearnJob& job, int64_t index, const double* shift, co
   return all_finite(mean, e.m) ? kLearned : kNotFinite;
 }
 
-// Adds what the rows say to the evidence; kResidual holds r as the solver left it.
-void add_rows_learned(const LearnJob& job, int64_t index, Entity& e, double* shift, double* precision, Workspace& ws) {
+// Adds what the rows say to the evidence; kResidual holds r as the solver left it. False, and nothing is added, if that
+// would be beyond the largest number.
+bool add_rows_learned(const LearnJob& job, int64_t index, Entity& e, double* shift, double* precision, Workspace& ws) {
   const int64_t size = block_size(job.after, index);
   double *push = ws.get(kResidual, e.np), *linear = ws.get(kQ, e.np), *less = ws.get(kGradient, std::max(e.np, e.mp));
   std::fill(less, less + e.mp, 0.0);
@@ -694,17 +698,29 @@ void add_rows_learned(const LearnJob& job, int64_t index, Entity& e, double* shi
     double* squares = ws.get(kStep, e.mp);
     std::fill(squares, squares + e.mp, 0.0);
     add_all_squares(e, ws, squares);
+    const auto place = [&](int64_t j) { return ws.place.empty() ? j : ws.place[static_cast<size_t>(j)]; };
+    int wrong = 0;
     for (int64_t j = 0; j < e.m; ++j) {
-      const int64_t place = ws.place.empty() ? j : ws.place[static_cast<size_t>(j)];
-      shift[place] += squares[j] * e.mean[j] - less[j];
-      precision[place] += squares[j];
+      less[j] -= squares[j] * e.mean[j];
+      wrong |= !std::isfinite(shift[place(j)] - less[j]) || !std::isfinite(precision[place(j)] + squares[j]);
     }
-    return;
+    for (int64_t j = 0; wrong == 0 && j < e.m; ++j) {
+      shift[place(j)] -= less[j];
+      precision[place(j)] += squares[j];
+    }
+    return wrong == 0;
   }
   const int32_t* compact = ws.compact.data();
   double* h = ws.get(kHessian, e.mp * e.mp);
   std::fill(h, h + e.mp * e.mp, 0.0);
   add_gram(h, e.mp, e.x, e.n, e.curvature, ws.get(kPanel, kBlock * std::max(e.np, e.mp)));
+  int wrong = 0;
+  for (int64_t j = 0, diagonal = 0; j < size; diagonal += size - j, ++j) {
+    if (compact[j] < 0) continue;
+    wrong |= !std::isfinite(shift[j] - less[compact[j]]);
+    wrong |= !std::isfinite(precision[diagonal] + h[compact[j] * (e.mp + 1)]);
+  }
+  if (wrong) return false;
   for (int64_t j = 0; j < size; precision += size - j, ++j) {
     if (compact[j] < 0) continue;
     const double* row = h + compact[j] * e.mp;
@@ -712,6 +728,7 @@ void add_rows_learned(const LearnJob& job, int64_t index, Entity& e, double* shi
     if (e.m == size) for (int64_t k = j; k < size; ++k) precision[k - j] += row[k];
     else for (int64_t k = j; k < size; ++k) if (compact[k] >= 0) precision[k - j] += row[compact[k]];
   }
+  return true;
 }
 
 Status learn_batch(const LearnJob& job, int64_t index, int64_t batch, const Places& places, double* shift,
@@ -750,8 +767,7 @@ Status learn_batch(const LearnJob& job, int64_t index, int64_t batch, const Plac
   job.steps[batch] = e.steps;
   if (status != kLearned) return status;
   if (!all_finite(e.mean, e.m) || !all_finite(e.curvature, e.n)) return kNotFinite;
-  add_rows_learned(job, index, e, shift, precision, ws);
-  return kLearned;
+  return add_rows_learned(job, index, e, shift, precision, ws) ? kLearned : kNotFinite;
 }
 
 void learn_entity(const LearnJob& job, int64_t e, Workspace& ws) {
