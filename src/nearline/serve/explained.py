@@ -7,10 +7,13 @@ import numpy as np
 from msgspec import Struct
 
 from nearline.arrays import Floats, Ints
+from nearline.kernels import _posterior
 from nearline.model.game import expected_response
 from nearline.posterior.outcomes import Outcome
+from nearline.posterior.score import require_scored
 from nearline.serve.asked import Asked
 from nearline.serve.generation import Believed, ServingGeneration
+from nearline.serve.table_term import TableTerm
 
 
 @final
@@ -38,21 +41,27 @@ class Explained(Struct, frozen=True, eq=False):
 
 def explained(serving: ServingGeneration, about: Asked, believed: Believed, places: Ints) -> Explained:
     """The numbers of the candidates at these places."""
-    contributions = believed.candidates.contributions(places)
-    effects = [(name, mean, variance) for name, (mean, variance) in contributions.items()]
-    linear = believed.candidates.offset.take(places)
-    variance = np.zeros(len(places)) if believed.widened is None else believed.widened.take(places)
-    for _, mean, spread in effects:
-        linear += mean
-        variance += spread
-    model = serving.model
-    spread = variance + model.noise_variance if model.outcome is Outcome.NORMAL else variance
+    model, terms = serving.model, believed.candidates.effects
+    kept = about.featured.kept
+    numbers = np.empty((5 + 2 * len(terms), len(places)))
+    failed = _posterior.request_parts(
+        [term.tables if isinstance(term, TableTerm) else term.mean_and_variance(places) for term in terms],
+        None if kept is None else kept[1],
+        places,
+        about.offset,
+        believed.fixed,
+        believed.widened,
+        model.noise_variance if model.outcome is Outcome.NORMAL else 0.0,
+        numbers,
+    )
+    require_scored(failed)
+    offset, fixed, linear, variance, std, *of_effects = numbers
     return Explained(
-        about.offset.take(places),
-        believed.fixed.take(places),
-        effects,
+        offset,
+        fixed,
+        [(term.name, of_effects[2 * at], of_effects[2 * at + 1]) for at, term in enumerate(terms)],
         linear,
-        np.sqrt(spread),
+        std,
         expected_response(model.outcome, linear, variance),
         model.outcome is Outcome.BERNOULLI,
         [

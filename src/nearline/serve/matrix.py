@@ -39,17 +39,25 @@ class CandidateMatrix:
         values = self.features[bag]
         return list_keys([0.0] * values.shape[1]) if values.ndim == 2 else []
 
-    def encoded(self, bag: str, places: Sequence[int]) -> list[bytes]:
-        """The features of candidates, as events have them, in MessagePack."""
-        values = np.ascontiguousarray(self.features[bag][list(places)], np.float64)
-        if values.shape[1] == 0:
-            return [_encode(self.row(bag, place)) for place in places]
-        return message_pack_rows(_template(tuple(self.keys.get(bag, ())), values.shape[1]), [values])
+    def encoded(self, places: Sequence[int]) -> list[bytes]:
+        """The features of candidates, bag to features as events have them, in MessagePack."""
+        head = map_of(len(self.features))
+        bags = [(_encode(bag), self._rows(bag, places)) for bag in self.features]
+        return [
+            b"".join((head, *(part for name, rows in bags for part in (name, rows[i]))))
+            for i in range(len(places))
+        ]
 
     def row(self, bag: str, place: int) -> FeaturesOfBag:
         """The features of one candidate, as an event has them."""
         row: list[float] = self.features[bag][place].tolist()
         return dict(zip(self.keys[bag], row, strict=True)) if bag in self.keys else row
+
+    def _rows(self, bag: str, places: Sequence[int]) -> list[bytes]:
+        values = np.ascontiguousarray(self.features[bag][list(places)], np.float64)
+        if values.shape[1] == 0:
+            return [_encode(self.row(bag, place)) for place in places]
+        return message_pack_rows(_template(tuple(self.keys.get(bag, ())), values.shape[1]), [values])
 
 
 @lru_cache(64)

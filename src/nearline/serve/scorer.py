@@ -24,8 +24,9 @@ from nearline.events.wire import encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import is_valid_response
 from nearline.serve.answer import Answer, Believable
-from nearline.serve.asked import Asked, asked, require_features
+from nearline.serve.asked import Asked, asked
 from nearline.serve.beliefs import Expired
+from nearline.serve.checked import require_features
 from nearline.serve.choose import policy_of
 from nearline.serve.explained import explained
 from nearline.serve.features import Extra, FeatureCache, FeatureFunction, filled
@@ -393,7 +394,8 @@ def _answer(
     places = ranking.candidates
     parts = explained(serving, about, believed, places)
     shown = Shown(identity, now_ms, request.resolves_ms, policy.name, serving.number, places.tolist())
-    records = encode_shown(shown, about, parts, request.features, ranking.propensities)
+    impressions = shown.impressions()
+    records = encode_shown(shown, impressions, about, parts, request.features, ranking.propensities)
     return Answer(
         identity,
         model,
@@ -401,7 +403,7 @@ def _answer(
         policy.name,
         list(believed.partial),
         [about.names[place] for place in shown.places],
-        shown.impressions(),
+        impressions,
         ranking.scores,
         ranking.propensities,
         ranking.standard_errors,
