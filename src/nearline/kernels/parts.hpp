@@ -154,14 +154,36 @@ struct Groups {
   std::vector<int64_t> order, start, slot;
 };
 
-inline void group(const Array<const int64_t>& slots, const Wanted& wanted, Groups& groups) {
+// The beliefs about the entities of candidates: whole blocks in tables, by slot. One slot is that of all candidates.
+struct Believed {
+  Array<const double> mean, precision;
+  const int64_t* slot;
+  int64_t slots, columns, numbers;
+  bool full;
+
+  Believed(nanobind::handle mean_table, nanobind::handle precision_table, const int64_t* slot_, int64_t slots_,
+           int64_t count, int64_t columns_, bool full_)
+      : mean(mean_table, "mean"), precision(precision_table, "precision"), slot(slot_), slots(slots_), columns(columns_),
+        numbers(full_ ? columns_ * (columns_ + 1) / 2 : columns_), full(full_) {
+    require_that(columns > 0, "an effect has an intercept");
+    require_that(mean.size() % columns == 0 && precision.size() == mean.size() / columns * numbers,
+                 "beliefs: expected whole blocks");
+    require_that(slots == 1 || slots == count, "slots: expected one, or one for each candidate");
+    for (int64_t i = 0; i < slots; ++i)
+      require_that(slot[i] >= 0 && slot[i] < mean.size() / columns, "slots: out of range");
+  }
+  int64_t slot_of(int64_t candidate) const { return slot[slots == 1 ? 0 : candidate]; }
+  const double* mean_of(int64_t candidate) const { return mean.data() + slot_of(candidate) * columns; }
+};
+
+inline void group(const Believed& beliefs, const Wanted& wanted, Groups& groups) {
   const int64_t n = wanted.size();
   groups.order.resize(static_cast<size_t>(n));
   std::iota(groups.order.begin(), groups.order.end(), 0);
   groups.start.assign(1, 0);
   groups.slot.clear();
-  const auto slot_of = [&](int64_t i) { return slots[slots.size() == 1 ? 0 : wanted[i]]; };
-  if (slots.size() > 1)
+  const auto slot_of = [&](int64_t i) { return beliefs.slot_of(wanted[i]); };
+  if (beliefs.slots > 1)
     std::sort(groups.order.begin(), groups.order.end(), [&](int64_t i, int64_t j) {
       return slot_of(i) != slot_of(j) ? slot_of(i) < slot_of(j) : i < j;
     });

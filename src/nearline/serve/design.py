@@ -113,11 +113,17 @@ def fixed_parts(
 
 def dense_rows(layout: Layout, effect: int, featured: Featured) -> GatheredRows:
     """The candidates' rows of one dense random effect; column 0 is the intercept."""
+    return GatheredRows(featured.count, layout.sizes[effect], *dense_parts(layout, effect, featured))
+
+
+def dense_parts(
+    layout: Layout, effect: int, featured: Featured
+) -> tuple[list[Part], Floats | None, Ints | None]:
+    """Features with their columns in a dense random effect, kept rows and where they are, for `kernels._posterior`."""
     entries = chain(featured.shared.items(), featured.own.items())
     parts = [(layout.bags[bag].columns[effect], one.number, one.values, one.row) for bag, one in entries]
     rows, slots = (None, None) if featured.kept is None else featured.kept
-    kept = None if rows is None else rows.dense(effect)
-    return GatheredRows(featured.count, layout.sizes[effect], parts, kept, slots)
+    return parts, None if rows is None else rows.dense(effect), slots
 
 
 def sparse_rows(layout: Layout, effect: int, featured: Featured) -> Csr:

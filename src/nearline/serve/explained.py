@@ -1,6 +1,6 @@
 """What is believed of candidates -> numbers to show: expectation, uncertainty, and the contribution of each part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.kernels import _posterior
-from nearline.model.game import expected_response
+from nearline.model.game import GameModel, expected_response
 from nearline.posterior.outcomes import Outcome
 from nearline.posterior.score import require_scored
 from nearline.serve.asked import Asked
@@ -56,16 +56,29 @@ def explained(serving: ServingGeneration, about: Asked, believed: Believed, plac
     )
     require_scored(failed)
     offset, fixed, linear, variance, std, *of_effects = numbers
+    versions = {
+        kind: [version] * len(places) if isinstance(version, int) else version.take(places).tolist()
+        for kind, version in believed.versions.items()
+    }
+    return explained_by(model, (offset, fixed, linear, variance, std), serving.names, of_effects, versions)
+
+
+def explained_by(
+    model: GameModel,
+    numbers: tuple[Floats, Floats, Floats, Floats, Floats],
+    names: Sequence[str],
+    of_effects: Sequence[Floats],
+    versions: Mapping[str, list[int]],
+) -> Explained:
+    """The same out of offset, fixed, linear predictor, variance, std; effects, and mean and variance of each."""
+    offset, fixed, linear, variance, std = numbers
     return Explained(
         offset,
         fixed,
-        [(term.name, of_effects[2 * at], of_effects[2 * at + 1]) for at, term in enumerate(terms)],
+        list(zip(names, of_effects[::2], of_effects[1::2], strict=True)),
         linear,
         std,
         expected_response(model.outcome, linear, variance),
         model.outcome is Outcome.BERNOULLI,
-        [
-            (kind, [version] * len(places) if isinstance(version, int) else version.take(places).tolist())
-            for kind, version in believed.versions.items()
-        ],
+        list(versions.items()),
     )

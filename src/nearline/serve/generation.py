@@ -58,12 +58,12 @@ class ServingGeneration:
         self.model: GameModel = store.model(number)
         self.layout = Layout(self.model)
         self.beliefs = GenerationBeliefs(self.model, store, number, forgetting, entities)
+        self.names = [effect.name for effect in self.model.random]
         self.rows = KeptRowsOf(self.layout)
         self.puts = 0  # as of which change to what is kept the rows are
 
     def believed(self, asked: Asked, now_ms: int, expired: Expired) -> Believed:
-        """What is believed now of the candidates."""
-        self.beliefs.refresh()
+        """What is believed of the candidates, as of the last time that beliefs were refreshed."""
         terms, partial = [], []
         versions: dict[str, int | Ints] = {}
         for number, of_effect in enumerate(self.beliefs.effects):
