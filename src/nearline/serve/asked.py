@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.errors import RequestError
+from nearline.kernels._features import read_alike
 from nearline.serve.checked import (
     are_known,
     overlaps,
@@ -103,7 +104,10 @@ def asked(
             request, cast("Sequence[str]", request.candidates), slots, kept, rows, layout, item_kind
         )
         return _with(of_ids, extra, layout)
-    return _with(_of_any(request, kept, rows, layout, item_kind, limits), extra, layout)
+    found = _of_alike(request, layout, item_kind, limits)
+    if found is None:
+        found = _of_any(request, kept, rows, layout, item_kind, limits)
+    return _with(found, extra, layout)
 
 
 def _of_ids(
@@ -127,6 +131,36 @@ def _of_ids(
         _offsets(request, len(names)),
         kept.keys,
         lambda places: [kept.encoded(slot) for slot in slots.take(places).tolist()],
+    )
+
+
+def _of_alike(
+    request: RankRequest | ScoreRequest, layout: Layout, item_kind: str | None, limits: Limits
+) -> Asked | None:
+    """Of candidates that all bring the same features of one bag and nothing else, as clients send them; else None."""
+    candidates = [one for one in request.candidates if isinstance(one, Candidate)]
+    count = len(candidates)
+    features = [one.features for one in candidates]
+    if count < len(request.candidates) or len(features[0]) != 1 or any(one.entities for one in candidates):
+        return None
+    ((bag, first),) = features[0].items()
+    if not isinstance(first, dict) or bag in request.features or len(first) > limits.features:
+        return None
+    keys, values = tuple(first), np.empty((count, len(first)))
+    if not read_alike(features, bag, keys, values):
+        return None
+    names = [one.id for one in candidates]
+    require_names("$.candidates", names, limits)
+    require_features("$.candidates[0].features", features[0], limits)
+    own = {bag: Entries(layout.bags[bag].numbers_of(keys), values)} if bag in layout.bags else {}
+    entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: names}
+    return Asked(
+        names,
+        Featured(count, shared_entries(layout, request.features), own),
+        entities | request.entities,
+        np.array([one.offset for one in candidates]) + request.offset,
+        (bag,),
+        lambda places: [_encode(features[place]) for place in places],
     )
 
 
