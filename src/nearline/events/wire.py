@@ -121,16 +121,6 @@ def joined_maps(maps: Sequence[bytes]) -> bytes:
     return map_of(count) + b"".join(entries)
 
 
-def joined_to_each(first: bytes, maps: Sequence[bytes]) -> list[bytes]:
-    """Return `joined_maps` of the first map and each of the others."""
-    count, begin = _map_head(first)
-    body, found = first[begin:], []
-    for one in maps:
-        size, begin = _map_head(one)
-        found.append(b"".join((map_of(count + size), body, one[begin:])))
-    return found
-
-
 def map_of(entries: int) -> bytes:
     """How a map of fewer than 65,536 entries begins in MessagePack."""
     return bytes([0x80 | entries]) if entries < 16 else b"\xde" + entries.to_bytes(2, "big")

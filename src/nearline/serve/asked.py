@@ -59,17 +59,16 @@ class Asked(Struct, frozen=True, eq=False):
     encode: Callable[[Sequence[int]], list[bytes]]
     extra: Mapping[str, Extra] = {}
 
-    def encoded_entities(self, places: Sequence[int]) -> list[bytes]:
-        """Kind to name as MessagePack, of the candidates at these places."""
+    def encoded_entities(self, places: Sequence[int]) -> tuple[bytes, list[str] | list[bytes]]:
+        """Kind to name as MessagePack, of the candidates at these places: how all begin, and a column of the rest."""
         shared = {kind: name for kind, name in self.entities.items() if isinstance(name, str)}
         of_each = {kind: names for kind, names in self.entities.items() if not isinstance(names, str)}
         if len(of_each) == 1:
             ((kind, names),) = of_each.items()
             shown = [names[place] for place in places]
             if NOBODY not in shown:
-                begin = _encode({**shared, kind: NOBODY})[:-1]
-                return [begin + _encode(name) for name in shown]
-        return [
+                return _encode({**shared, kind: NOBODY})[:-1], shown
+        return b"", [
             _encode(
                 shared | {kind: name for kind, names in of_each.items() if (name := names[place]) != NOBODY}
             )

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from nearline.arrays import Floats
-from nearline.events.wire import ImpressionTemplate, joined_maps, joined_to_each
+from nearline.events.wire import ImpressionTemplate, joined_maps
+from nearline.kernels._templates import joined_maps as joined_to_each
 from nearline.kernels._templates import message_pack_rows
 from nearline.serve.asked import Asked
 from nearline.serve.explained import Explained
@@ -48,11 +49,14 @@ def encode_shown(
 ) -> list[bytes]:
     """The record of each impression; `features` are those that all candidates share."""
     made = _template(tuple(name for name, _, _ in parts.effects), tuple(kind for kind, _ in parts.versions))
+    around = made.around(shown.time_ms, shown.policy, shown.generation, shown.resolves_ms)
+    begin, entities = about.encoded_entities(shown.places)
+    around[1] += begin
     return message_pack_rows(
-        made.around(shown.time_ms, shown.policy, shown.generation, shown.resolves_ms),
+        around,
         [
             impressions,
-            about.encoded_entities(shown.places),
+            entities,
             _together(features, about.encode(shown.places), about.bags),
             *(column for _, mean, variance in parts.effects for column in (mean, variance)),
             parts.offset,

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final, final
 
 from nearline.errors import LogError, RequestError
 from nearline.observe.metrics import REQUEST_SECONDS
+from nearline.serve.group_commit import Run
 from nearline.serve.limits import Limits
 from nearline.serve.scorer import Scorer
 
@@ -66,13 +68,20 @@ def committed(scorer: Scorer, records: Sequence[bytes]) -> "asyncio.Future[LogEr
     loop = asyncio.get_running_loop()
     future: asyncio.Future[LogError | None] = loop.create_future()
 
-    def resolve(error: LogError | None) -> None:
+    def done(error: LogError | None) -> None:
         if not future.done():
             future.set_result(error)
 
-    def done(error: LogError | None) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody waits
-            loop.call_soon_threadsafe(resolve, error)
-
-    scorer.submit(records, done)
+    scorer.submit(records, done, _in_loop(loop))
     return future
+
+
+@lru_cache(8)
+def _in_loop(loop: asyncio.AbstractEventLoop) -> Run:
+    """What runs functions in a loop, always the same for the same loop."""
+
+    def run(work: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop was closed: nobody waits
+            loop.call_soon_threadsafe(work)
+
+    return run
