@@ -10,3 +10,10 @@ def read_alike(rows: Sequence[Mapping[str, object]], bag: str, keys: tuple[str, 
     Returns whether each has this one bag, with these keys in this order, and finite floats as values; if not, what
     is in `out` is of no use. Raises `ValueError` for an array of another size.
     """
+
+def read_json_alike(rows: Sequence[object], bag: bytes, keys: list[bytes], out: Floats) -> bool:
+    """Do the same of rows that are bytes of JSON; bag and keys are strings of JSON, with their quotes, without escapes.
+
+    Refused besides are numbers that parsers of JSON read in different ways: -0, integers of more than 15 digits, and
+    what a double cannot hold.
+    """

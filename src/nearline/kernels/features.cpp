@@ -4,8 +4,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <string_view>
+#include <vector>
 
 #include "buffers.hpp"
+#include "json_features.hpp"
 
 namespace nb = nanobind;
 using nearline::Array;
@@ -50,9 +53,44 @@ bool read_alike(nb::list rows, nb::str bag, nb::tuple keys, nb::handle out_array
   return true;
 }
 
+// A view of bytes-like objects, for as long as this lives.
+class View {
+ public:
+  explicit View(nb::handle object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  }
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+  ~View() { PyBuffer_Release(&view_); }
+  std::string_view text() const { return {static_cast<const char*>(view_.buf), static_cast<size_t>(view_.len)}; }
+
+ private:
+  Py_buffer view_{};
+};
+
+// The same of rows that are JSON; bag and keys are strings of JSON.
+bool read_json_alike(nb::list rows, nb::bytes bag, nb::list keys, nb::handle out_array) {
+  const Array<double> out(out_array, "out");
+  std::vector<std::string_view> names;
+  names.reserve(keys.size());
+  for (nb::handle key : keys) {
+    const auto text = nb::cast<nb::bytes>(key);
+    names.emplace_back(text.c_str(), text.size());
+  }
+  require_that(out.size() == static_cast<int64_t>(rows.size() * names.size()), "out: expected a value for each row and key");
+  double* to = out.data();
+  for (nb::handle row : rows) {
+    const View view(row);
+    if (!nearline::JsonFeatures(view.text()).read({bag.c_str(), bag.size()}, names, to)) return false;
+    to += names.size();
+  }
+  return true;
+}
+
 }  // namespace
 
 NB_MODULE(_features, module) {
   nb::set_leak_warnings(false);
   module.def("read_alike", &read_alike);
+  module.def("read_json_alike", &read_json_alike);
 }
