@@ -29,6 +29,9 @@ class Names:
 def siphash_2_4(key: bytes, text: bytes) -> int:
     """The hash with more rounds than names have, to be held to its authors' figures; the key has 16 bytes."""
 
+def hash_here(text: bytes) -> int:
+    """The hash that names have in this process, and in no other."""
+
 def read_texts(content: bytes) -> list[str]:
     """Texts of UTF-8, each after its length in four bytes, the lowest first.
 

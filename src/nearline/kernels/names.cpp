@@ -77,5 +77,6 @@ NB_MODULE(_names, module) {
         return self.find_plain(names, out.data(), out.size(), longest);
       });
   module.def("siphash_2_4", &siphash_2_4);
+  module.def("hash_here", [](nb::bytes text) { return nearline::siphash<1, 3>(hash_key(), {text.c_str(), text.size()}); });
   module.def("read_texts", &read_texts);
 }

@@ -34,7 +34,7 @@ def chosen(
 ) -> Chosen:
     """Return what the policy shows at `k` positions; `request` is its id."""
     serving.beliefs.refresh()
-    if isinstance(policy, Greedy) and (found := _highest(serving, about, k)) is not None:
+    if isinstance(policy, Greedy) and (found := highest(serving, about, k)) is not None:
         return found
     return ranked(serving, about, policy, request, k, now_ms, expired)
 
@@ -54,7 +54,7 @@ def ranked(
     return ranking, explained(serving, about, believed, ranking.candidates), believed.partial
 
 
-def _highest(serving: ServingGeneration, about: Asked, k: int) -> Chosen | None:
+def highest(serving: ServingGeneration, about: Asked, k: int) -> Chosen | None:
     """The greedy ranking; None where a belief has to be read or completed, or an effect has no table."""
     if about.extra:
         return None
