@@ -34,7 +34,7 @@ void means_of(const std::vector<Part<int64_t>>& parts, const Kept& kept, const B
     for (int64_t e = 0; part.row && e < m; ++e)
       if (const int64_t column = part.entry(e); column >= 0)
         out[part.row[e]] += beliefs.mean_of(part.row[e])[column] * part.values[e];
-    if (part.of_all || part.row) continue;
+    if (part.of_all || part.row || !part.is_known()) continue;
     weight.assign(static_cast<size_t>(m), 0.0);
     for (int64_t c = 0; c < count; ++c) {
       if (c == 0 || !one)

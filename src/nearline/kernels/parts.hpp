@@ -27,6 +27,12 @@ struct Part {
   Array<const int64_t> row;
   bool of_all = false;   // one row of values stands for every candidate
 
+  // Whether the effect knows any of the features.
+  bool is_known() const {
+    for (int64_t j = 0; j < number.size(); ++j)
+      if (entry(j) >= 0) return true;
+    return false;
+  }
   const T& entry(int64_t j) const { return table[number[j] < 0 ? table.size() - 1 : number[j]]; }
 };
 

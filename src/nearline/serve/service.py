@@ -1,6 +1,7 @@
 """The models of a process, and what became of the requests to them."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -59,8 +60,7 @@ class Service:
         """Count a request."""
         self.results[result] += 1
         self.seconds += seconds
-        at = sum(seconds > bound for bound in REQUEST_SECONDS.buckets)
-        self.buckets[at] += 1
+        self.buckets[bisect_left(REQUEST_SECONDS.buckets, seconds)] += 1
 
 
 def committed(scorer: Scorer, records: Sequence[bytes]) -> "asyncio.Future[LogError | None]":
