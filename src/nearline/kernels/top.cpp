@@ -21,7 +21,6 @@ void top(const Scores& scores, const Places& places) {
   const int64_t k = static_cast<int64_t>(places.shape(1));
   if (static_cast<int64_t>(places.shape(0)) != n || k > count)
     throw std::invalid_argument("places must have a row for each of scores, and no more columns");
-  if (k == 0) return;
   std::vector<int64_t> order;
   const nb::gil_scoped_release release;
   for (int64_t row = 0; row < n; ++row) {

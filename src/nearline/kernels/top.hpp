@@ -43,6 +43,7 @@ inline void many(const double* scores, int64_t count, int64_t k, int64_t* place,
 
 // place [k] <- the places of the k highest of `count` scores, k <= count. `order` is room to work in.
 inline void find_top(const double* scores, int64_t count, int64_t k, int64_t* place, std::vector<int64_t>& order) {
+  if (k == 0) return;
   if (k <= kFew) few(scores, count, k, place);
   else many(scores, count, k, place, order);
 }
