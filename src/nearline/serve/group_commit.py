@@ -6,7 +6,6 @@ went on, and then says so to those who wait.
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import perf_counter
 from typing import Final, TypeAlias, final
 
@@ -14,11 +13,7 @@ from nearline.errors import BusyError, LogError
 from nearline.events.log import EventLog
 
 Done: TypeAlias = Callable[[LogError | None], None]
-"""Called once: with None when the records are on disk, with the error if they are not there."""
-Run: TypeAlias = Callable[[Callable[[], None]], object]
-"""Runs a function elsewhere: in another thread than that of the log."""
-
-_Waiting: TypeAlias = tuple[Sequence[bytes], Done, Run | None]
+"""Called once, from another thread: with None when the records are on disk, with the error if they are not there."""
 
 _AT_ONCE: Final = 10_000
 """Records of one append."""
@@ -38,7 +33,7 @@ class GroupCommit:
 
     def __init__(self, log: EventLog, waiting: int = 100_000) -> None:
         self._log, self._most = log, waiting
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[tuple[Sequence[bytes], Done]] = []
         self._records = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -60,10 +55,8 @@ class GroupCommit:
                 f"{self._records} events wait to be written, the most there may be is {self._most}"
             )
 
-    def submit(self, records: Sequence[bytes], done: Done, run: Run | None = None) -> None:
-        """Append these, and when they are on disk have `done` called by `run`; None calls it in the thread of the log.
-
-        What is called by the same `run` after one append, is called there in one function.
+    def submit(self, records: Sequence[bytes], done: Done) -> None:
+        """Append these, and call `done` when they are on disk.
 
         Raises
         ------
@@ -72,7 +65,7 @@ class GroupCommit:
         """
         with self._changed:
             self.require_room(len(records))
-            self._waiting.append((records, done, run))
+            self._waiting.append((records, done))
             self._records += len(records)
             if len(self._waiting) == 1:
                 self._changed.notify()
@@ -102,17 +95,11 @@ class GroupCommit:
         while some := self._next():
             error = self._append(some)
             with self._changed:
-                self._records -= sum(len(records) for records, _, _ in some)
-            by_run: dict[Run | None, list[Done]] = {}
-            for _, done, run in some:
-                by_run.setdefault(run, []).append(done)
-            for run, those in by_run.items():
-                if run is None:
-                    _tell(those, error)
-                else:
-                    run(partial(_tell, those, error))
+                self._records -= sum(len(records) for records, _ in some)
+            for _, done in some:
+                done(error)
 
-    def _next(self) -> list[_Waiting]:
+    def _next(self) -> list[tuple[Sequence[bytes], Done]]:
         """What waits, up to a bound; nothing once it is closed and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
@@ -123,8 +110,8 @@ class GroupCommit:
             some, self._waiting = self._waiting[:end], self._waiting[end:]
             return some
 
-    def _append(self, some: Sequence[_Waiting]) -> LogError | None:
-        records = [record for records, _, _ in some for record in records]
+    def _append(self, some: Sequence[tuple[Sequence[bytes], Done]]) -> LogError | None:
+        records = [record for records, _ in some for record in records]
         begin = perf_counter()
         try:
             self._log.append(records)
@@ -134,8 +121,3 @@ class GroupCommit:
         self.appended += len(records)
         self.append_seconds += perf_counter() - begin
         return None
-
-
-def _tell(those: Sequence[Done], error: LogError | None) -> None:
-    for done in those:
-        done(error)

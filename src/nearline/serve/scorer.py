@@ -31,7 +31,7 @@ from nearline.serve.chosen import chosen
 from nearline.serve.explained import explained
 from nearline.serve.features import Extra, FeatureCache, FeatureFunction, filled
 from nearline.serve.generation import ServingGeneration
-from nearline.serve.group_commit import Done, GroupCommit, Run
+from nearline.serve.group_commit import GroupCommit
 from nearline.serve.impressions import Shown
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
@@ -217,10 +217,6 @@ class Scorer:
                     f"{path}.{str(error).partition(':')[0]}", str(error).partition(": ")[2]
                 ) from error
         return records
-
-    def submit(self, records: Sequence[bytes], done: Done, run: Run | None = None) -> None:
-        """Append records with those of other requests: see `GroupCommit.submit`."""
-        self.commit.submit(records, done, run)
 
     def keep(self, candidates: Mapping[str, KeptFeatures]) -> None:
         """Keep the features of candidates, on disk when this returns; raises a `RequestError`."""
