@@ -1,4 +1,5 @@
-// Drives the kernels of entity.hpp without Python over random ragged problems, for sanitizers to watch.
+// Drives the kernels of entity.hpp without Python over random ragged problems, and what reads requests over random
+// names and texts, for sanitizers to watch.
 //
 //   kernels_test CASES          random problems of every form and edge size, checked against each other
 //   kernels_test out-of-bounds  reads past an array on purpose: a sanitizer must stop it
@@ -8,10 +9,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "entity.hpp"
+#include "json_features.hpp"
+#include "name_table.hpp"
 
 using namespace nearline;
 
@@ -523,6 +528,58 @@ void run_case(const std::vector<Set>& sets, uint64_t seed) {
   }
 }
 
+// A table of names against a map, through growth and removals.
+void run_names(uint64_t seed) {
+  Random random{seed};
+  NameTable table({random.bits(), random.bits()});
+  std::map<std::string, int64_t> plain;
+  for (int64_t step = random.below(400); step > 0; --step) {
+    const std::string name(static_cast<size_t>(random.below(40)), static_cast<char>('a' + random.below(4)));
+    const auto known = plain.find(name);
+    const int64_t number = known == plain.end() ? NameTable::kNone : known->second;
+    if (table.get(name) != number) fail("a name has another number", seed);
+    if (random.chance(3)) {
+      if (table.remove(name) != number) fail("another number was removed", seed);
+      plain.erase(name);
+    } else {
+      table.put(name, step);
+      plain[name] = step;
+    }
+    if (table.size() != static_cast<int64_t>(plain.size())) fail("another number of names", seed);
+  }
+}
+
+// Features in JSON, whole and damaged, in a buffer that ends where they do.
+void run_json(uint64_t seed) {
+  Random random{seed};
+  std::vector<double> values(static_cast<size_t>(random.below(6)));
+  std::vector<std::string> keys;
+  std::string text = "{\"b\":{";
+  for (size_t i = 0; i < values.size(); ++i) {
+    keys.push_back("\"k" + std::to_string(i) + "\"");
+    char digits[40];
+    values[i] = random.normal() * std::pow(10.0, static_cast<double>(random.below(40) - 20));
+    std::snprintf(digits, sizeof digits, random.chance(2) ? "%.16e" : "%.4f", values[i]);
+    values[i] = std::atof(digits);
+    text += (i > 0 ? "," : "") + keys[i] + ": " + digits;
+  }
+  text += "}}";
+  const std::vector<std::string_view> names(keys.begin(), keys.end());
+  const auto read = [&](const std::string& given, std::vector<double>& out) {
+    const std::vector<char> exact(given.begin(), given.end());
+    return JsonFeatures({exact.data(), exact.size()}).read("\"b\"", names, out.data());
+  };
+  std::vector<double> out(values.size());
+  if (!read(text, out)) fail("features were not read: " + text, seed);
+  for (size_t i = 0; i < values.size(); ++i)
+    if (out[i] != values[i]) fail("a number was read as another: " + text, seed);
+  for (int64_t times = 0; times < 20; ++times) {
+    std::string damaged = text.substr(0, static_cast<size_t>(random.below(static_cast<int64_t>(text.size()) + 1)));
+    if (!damaged.empty() && random.chance(2)) damaged[static_cast<size_t>(random.below(static_cast<int64_t>(damaged.size())))] = "{}:,.e-9\""[random.below(9)];
+    read(damaged, out);
+  }
+}
+
 // A response too few: the kernel reads past the array.
 void read_out_of_bounds() {
   Random random{1};
@@ -546,7 +603,11 @@ int main(int arguments, char** argument) {
   } else {
     const std::vector<Set> sets = instruction_sets();
     const auto cases = static_cast<uint64_t>(std::atoll(what.c_str()));
-    for (uint64_t seed = 0; seed < cases; ++seed) run_case(sets, seed);
+    for (uint64_t seed = 0; seed < cases; ++seed) {
+      run_case(sets, seed);
+      run_names(seed);
+      run_json(seed);
+    }
     for (const Set& set : sets) std::printf("%s ", set.name);
     std::printf("%llu cases\n", static_cast<unsigned long long>(cases));
   }

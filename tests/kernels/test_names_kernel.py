@@ -1,13 +1,15 @@
 """Names to numbers: as a dict has them, whatever comes and goes; texts out of bytes."""
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearline.kernels._names import Names, read_texts
+from nearline.kernels._names import Names, hash_here, read_texts, siphash_2_4
 
 NAMES = st.sampled_from(["", "a", "é", "a name longer than a string holds in itself", *map(str, range(60))])
 
@@ -75,3 +77,43 @@ def test_texts_that_were_cut_off_are_refused(texts, data):
     cut = data.draw(st.integers(0, len(content) - 1).filter(lambda at: at not in ends))
     with pytest.raises(ValueError, match=r"does not fit|longer than"):
         read_texts(content[:cut])
+
+
+def test_the_hash_is_siphash():
+    # Vectors of its authors (Aumasson and Bernstein 2012, appendix A and their reference implementation).
+    key = bytes(range(16))
+    assert siphash_2_4(key, bytes(range(15))) == 0xA129CA6149BE45E5
+    assert siphash_2_4(key, b"") == 0x726FDB47DD0E0E31
+    assert siphash_2_4(key, bytes(range(8))) == 0x93F5F5799A932462
+    with pytest.raises(ValueError, match="16 bytes"):
+        siphash_2_4(key[:15], b"")
+
+
+def test_each_process_has_a_hash_of_its_own():
+    say = "from nearline.kernels._names import hash_here; print(hash_here(b'u1'))"
+    told = [
+        int(subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True).stdout)  # noqa: S603
+        for _ in range(2)
+    ]
+    assert len({hash_here(b"u1"), *told}) == 3
+    assert hash_here(b"u1") == hash_here(b"u1") != hash_here(b"u2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected", "slots"),
+    [
+        (["a", "\u00e9\u00e9"], 0, [1, 2]),
+        (("a", "b"), 1, [1, -1]),
+        (["a", "\u00e9\u00e9x"], -1, None),
+        (["a", 1], -1, None),
+        (["a", None], -1, None),
+        (["a", "\ud800"], -1, None),
+    ],
+)
+def test_plain_names_are_texts_that_are_not_too_long(asked, expected, slots):
+    names = Names()
+    names.put("a", 1)
+    names.put("\u00e9\u00e9", 2)
+    found = np.empty(2, np.int64)
+    assert names.find_plain(asked, found, 4) == expected
+    assert slots is None or found.tolist() == slots

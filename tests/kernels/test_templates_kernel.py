@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearline.kernels._templates import json_rows, message_pack_rows
+from nearline.kernels._templates import joined_maps, json_rows, message_pack_rows
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 INTEGERS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 127, 128, 2**32 - 1, 2**32])
@@ -66,3 +66,21 @@ def test_columns_that_do_not_fit_are_refused(fixed, columns, error):
         json_rows(fixed, columns)
     with pytest.raises(error):
         message_pack_rows(fixed, columns)
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=20),
+    st.lists(st.dictionaries(st.text(min_size=4, max_size=5), st.text(), max_size=20), max_size=4),
+)
+def test_joined_maps_have_the_entries_of_both(first, others):
+    encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
+    found = joined_maps(encode(first), [encode(one) for one in others])
+    assert [decode(one) for one in found] == [first | one for one in others]
+
+
+@pytest.mark.parametrize("wrong", [b"", b"\xde\x00", b"\x90", b"\xc0"])
+def test_what_is_no_map_is_not_joined(wrong):
+    with pytest.raises(ValueError, match="map"):
+        joined_maps(b"\x80", [wrong])
+    with pytest.raises(ValueError, match="map"):
+        joined_maps(wrong, [b"\x80"])

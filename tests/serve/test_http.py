@@ -1,5 +1,6 @@
 """The service over HTTP, without a socket."""
 
+import asyncio
 import json
 import math
 
@@ -151,7 +152,7 @@ def test_too_much_waiting_and_a_full_disk_are_503_and_say_when_to_come_again():
     log = SlowLog()
     with Scorer(live_store(), log, waiting=2, clock=clock()) as scorer:
         client = Client(create_app(Service({"shop": scorer})))
-        scorer.submit([b"1", b"2"], lambda error: None)
+        scorer.commit.submit([b"1", b"2"], lambda error: None)
         busy = client("POST", "/v1/rank", RANK)
         assert (busy.status, busy.headers["retry-after"]) == (503, "1")
         log.fails = True
@@ -233,3 +234,22 @@ def test_any_body_is_answered_or_refused_with_a_path(body):
         assert reply.json()["error"]["path"].startswith("$")
     else:
         assert math.isfinite(decode(body, RankRequest).offset)
+
+
+def test_requests_of_one_turn_share_an_append_and_are_refused_one_by_one():
+    body = {"candidates": [{"id": "m1"}, {"id": "m2"}], "k": 2}
+    log = SlowLog()
+    with Scorer(live_store(), log, waiting=5, clock=clock()) as scorer:
+        client = Client(create_app(Service({"model": scorer})))
+
+        async def asked(count):
+            replies = [asyncio.ensure_future(client.ask("POST", "/v1/rank", body)) for _ in range(count)]
+            while sum(one.done() for one in replies) + scorer.commit.waiting / 2 < count:
+                await asyncio.sleep(0)
+            log.gate.set()
+            return [one.status for one in await asyncio.gather(*replies)]
+
+        assert asyncio.run(asked(3)) == [200, 200, 503]
+        before = scorer.commit.appends
+        assert asyncio.run(asked(2)) == [200, 200]
+        assert scorer.commit.appends == before + 1

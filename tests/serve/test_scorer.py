@@ -471,11 +471,11 @@ def test_when_too_much_waits_requests_are_refused_and_what_waits_is_not_lost():
     with Scorer(live_store(), log, ScorerSettings(k=1), waiting=3, clock=clock()) as scorer:
         done = []
         for i in range(3):
-            scorer.submit([b"%d" % i], done.append)
+            scorer.commit.submit([b"%d" % i], done.append)
         with pytest.raises(BusyError):
             scorer.rank(RankRequest([Candidate("m1")]))
         with pytest.raises(BusyError):
-            scorer.submit([b"3"], done.append)
+            scorer.commit.submit([b"3"], done.append)
         log.gate.set()
     assert done == [None] * 3
     assert list(log.log.read(0, 9).records) == [b"0", b"1", b"2"]

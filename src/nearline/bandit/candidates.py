@@ -144,10 +144,12 @@ class Candidates:
     ----------
     offset : float64[C], the fixed effect's score and whatever offset was given, on the link scale.
     effects : the random effects, each over the same C candidates.
+    linear : float64[C], the mean of each score, where that is known already.
     """
 
     offset: Floats
     effects: tuple[Term, ...] = ()
+    linear: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.offset.ndim != 1:
@@ -163,6 +165,8 @@ class Candidates:
 
     def mean(self) -> Floats:
         """Mean of each score, float64[C]."""
+        if self.linear is not None:
+            return self.linear
         total = self.offset
         for effect in self.effects:
             total = total + effect.mean()

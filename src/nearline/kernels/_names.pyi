@@ -23,6 +23,15 @@ class Names:
     def find(self, names: Sequence[str], out: Ints) -> int:
         """Write the number of each name into `out`, int64[names], -1 of one that is not here; return how many."""
 
+    def find_plain(self, names: Sequence[object], out: Ints, longest: int) -> int:
+        """The same; -1 where not all are str of at most `longest` bytes of UTF-8."""
+
+def siphash_2_4(key: bytes, text: bytes) -> int:
+    """The hash with more rounds than names have, to be held to its authors' figures; the key has 16 bytes."""
+
+def hash_here(text: bytes) -> int:
+    """The hash that names have in this process, and in no other."""
+
 def read_texts(content: bytes) -> list[str]:
     """Texts of UTF-8, each after its length in four bytes, the lowest first.
 

@@ -106,3 +106,59 @@ def add_linear(parts: list[_Coefficients], kept: Floats | None, at: Ints | None,
 
     Parts as above, with coefficients, float64, for columns.
     """
+
+def request_means(
+    fixed: list[_Coefficients],
+    kept: Floats | None,
+    at: Ints | None,
+    intercept: float,
+    effects: list[tuple[object, ...]],
+    offset: Floats,
+    fixed_out: Floats,
+    linear_out: Floats,
+) -> None:
+    """Write what the fixed effect says of candidates, and with `offset` and all effects' means their linear predictors.
+
+    An effect is (parts, kept, mean, precision, slots, columns, full) as of `score_gathered`, or (means,). `at` is that
+    of every `kept`. The sums are taken in another order than there: they agree to rounding.
+    """
+
+def request_parts(
+    effects: list[tuple[object, ...]],
+    at: Ints | None,
+    places: Ints,
+    offset: Floats,
+    fixed: Floats,
+    widened: Floats | None,
+    noise: float,
+    out: Floats,
+) -> int:
+    """Write what is said of the candidates at `places` into `out`, float64[5 + 2 effects, places].
+
+    Its rows are offset, fixed, linear predictor, variance of that with `widened`, its standard deviation with the
+    variance `noise` besides, then mean and variance of each effect. An effect is as of `request_means`, or
+    (means, variances) of the places. Returns as `score_gathered` does.
+    """
+
+def highest(
+    names: Sequence[str],
+    fixed: list[_Coefficients],
+    kept: Floats | None,
+    at: Ints | None,
+    intercept: float,
+    effects: list[tuple[object, ...]],
+    offset: Floats,
+    noise: float,
+    places: Ints,
+    versions: Ints,
+    out: Floats,
+) -> int:
+    """Write the places of the candidates with the highest linear predictors, first to last, and what is said of them.
+
+    An effect is (parts, kept, mean, precision, columns, full, index, asked, version, entity): `index` a `Names` with
+    the slots of entities, `asked` and `version` by slot what is set to true and what is read of it, `entity` the name
+    of that of all candidates, None where `names` are the entities. `versions` is int64[effects, places]. `out`,
+    float64[6 + 2 effects, places], is that of `request_parts` with the linear predictors as of `request_means` before
+    the effects. Returns 0; how many entities lack a slot, in which case nothing is written; or -1 less a slot whose
+    precision is not positive definite.
+    """

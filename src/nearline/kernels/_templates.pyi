@@ -16,3 +16,9 @@ def json_rows(fixed: list[bytes], columns: list[_Column]) -> bytes:
 
 def message_pack_rows(fixed: list[bytes], columns: list[_Column]) -> list[bytes]:
     """Each row by itself."""
+
+def joined_maps(first: bytes, maps: list[bytes]) -> list[bytes]:
+    """Maps of MessagePack, of fewer than 65,536 entries: each with the entries of the first before its own.
+
+    Raises `ValueError` for what is none.
+    """

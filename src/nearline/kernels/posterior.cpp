@@ -637,4 +637,5 @@ NB_MODULE(_posterior, module) {
   module.def("instruction_set", [] { return available_instruction_sets()[static_cast<size_t>(chosen_set())]; });
   module.def("use_instruction_set", &use_instruction_set);
   define_gathered(module);
+  define_answers(module);
 }

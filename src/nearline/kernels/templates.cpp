@@ -11,6 +11,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "buffers.hpp"
@@ -204,10 +205,44 @@ nb::list message_pack_rows(nb::list fixed, nb::list columns) {
   return rows;
 }
 
+// How many entries a map of MessagePack has, and where they begin; fewer than 65,536.
+std::pair<size_t, size_t> map_head(std::string_view map) {
+  const auto byte = [&](size_t at) { return static_cast<size_t>(static_cast<uint8_t>(map[at])); };
+  if (!map.empty() && (byte(0) & 0xf0) == 0x80) return {byte(0) & 0x0f, 1};
+  require_that(map.size() >= 3 && byte(0) == 0xde, "expected a map of fewer than 65,536 entries");
+  return {byte(1) << 8 | byte(2), 3};
+}
+
+// Maps with the entries of `first` before those of each.
+nb::list joined_maps(nb::bytes first, nb::list maps) {
+  const std::string_view before(first.c_str(), first.size());
+  const auto [entries, begin] = map_head(before);
+  nb::list found;
+  std::string out;
+  for (nb::handle one : maps) {
+    const std::string_view map = bytes_of(one);
+    const auto [more, from] = map_head(map);
+    const size_t count = entries + more;
+    require_that(count < 65536, "expected a map of fewer than 65,536 entries");
+    out.clear();
+    if (count < 16) {
+      out += static_cast<char>(0x80 | count);
+    } else {
+      out += '\xde';
+      MessagePack::big_endian(out, static_cast<uint16_t>(count));
+    }
+    out.append(before, begin);
+    out.append(map, from);
+    found.append(nb::bytes(out.data(), out.size()));
+  }
+  return found;
+}
+
 }  // namespace
 
 NB_MODULE(_templates, module) {
   nb::set_leak_warnings(false);
   module.def("json_rows", &json_rows);
   module.def("message_pack_rows", &message_pack_rows);
+  module.def("joined_maps", &joined_maps);
 }

@@ -6,8 +6,12 @@ from typing import final
 from msgspec import Struct
 
 from nearline.arrays import Floats
+from nearline.bandit import Ranking as Ordered
+from nearline.serve.asked import Asked
 from nearline.serve.explained import Explained
+from nearline.serve.impressions import Shown, encode_shown
 from nearline.serve.reply import Ranking, Scores, in_json
+from nearline.serve.request import Features
 from nearline.serve.shown_columns import ranked_json, ranked_rows, scored_json, scored_rows
 
 
@@ -50,6 +54,33 @@ class Answer(Struct, frozen=True, eq=False):
 
     def _columns(self) -> tuple[list[str], list[str], Floats, Floats, Floats, Explained]:
         return self.names, self.impressions, self.scores, self.propensities, self.errors, self.parts
+
+
+def answered(
+    model: str,
+    shown: Shown,
+    about: Asked,
+    features: Features,
+    ranking: Ordered,
+    parts: Explained,
+    partial: Sequence[str],
+) -> Answer:
+    """The answer to a request of these shared features, with its records."""
+    impressions = shown.impressions()
+    return Answer(
+        shown.request,
+        model,
+        shown.generation,
+        shown.policy,
+        list(partial),
+        [about.names[place] for place in shown.places],
+        impressions,
+        ranking.scores,
+        ranking.propensities,
+        ranking.standard_errors,
+        parts,
+        encode_shown(shown, impressions, about, parts, features, ranking.propensities),
+    )
 
 
 @final

@@ -62,9 +62,9 @@ async def log_then(scorer: Scorer, records: Sequence[bytes], reply: Callable[[],
     return Reply(body)
 
 
-def model_of(service: Service, asking: Asking, named: str | None = None) -> Scorer:
+def model_of(service: Service, path: Mapping[str, str], named: str | None = None) -> Scorer:
     """The model of the path, else of the body, else the first."""
-    if (name := asking.path.get("model")) is None:
+    if (name := path.get("model")) is None:
         return service.scorer(named)
     if name not in service.models:
         raise HttpError(404, f"no model {name!r}: there is {', '.join(service.models)}")

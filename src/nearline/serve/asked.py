@@ -1,6 +1,6 @@
 """A request -> the candidates it asks about: their names, features and entities, within the limits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast, final
 
 import msgspec
@@ -9,23 +9,31 @@ from msgspec import Raw, Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.errors import RequestError
-from nearline.events.impression import as_written
+from nearline.kernels._features import read_alike
+from nearline.serve.checked import (
+    are_known,
+    overlaps,
+    require_apart,
+    require_count,
+    require_features,
+    require_finite,
+    require_matrix,
+    require_names,
+    require_once,
+    require_own,
+    require_shared,
+)
 from nearline.serve.clock_index import NOBODY
 from nearline.serve.design import Featured, KeptRows, own_entries, shared_entries
 from nearline.serve.features import Extra
 from nearline.serve.kept import KeptCandidates
-from nearline.serve.layout import (
-    Entries,
-    FeaturesOfBag,
-    Layout,
-    entries_of,
-    list_keys,
-)
+from nearline.serve.layout import Entries, Layout, entries_of
 from nearline.serve.limits import Limits
 from nearline.serve.matrix import CandidateMatrix
-from nearline.serve.request import Candidate, Features, RankRequest, ScoreRequest
+from nearline.serve.request import Candidate, RankRequest, ScoreRequest
 
 _encode = msgspec.msgpack.Encoder().encode
+_of_bag = msgspec.msgpack.Decoder(dict[str, Raw])
 
 
 @final
@@ -38,6 +46,7 @@ class Asked(Struct, frozen=True, eq=False):
     featured : their features.
     entities : kind to one name for all, or to one for each; `NOBODY` where there is none.
     offset : float64[C], of the request and of each.
+    bags : in which candidates may have features of their own.
     encode : of the candidates at these places, bag to their own features as MessagePack.
     extra : bag to what a feature function said.
     """
@@ -46,20 +55,25 @@ class Asked(Struct, frozen=True, eq=False):
     featured: Featured
     entities: Mapping[str, str | Sequence[str]]
     offset: Floats
-    encode: Callable[[Sequence[int]], list[Mapping[str, Raw]]]
+    bags: Collection[str]
+    encode: Callable[[Sequence[int]], list[bytes]]
     extra: Mapping[str, Extra] = {}
 
-    def entities_of(self, places: Sequence[int]) -> list[dict[str, str]]:
-        """Kind to name, of the candidates at these places."""
+    def encoded_entities(self, places: Sequence[int]) -> tuple[bytes, list[str] | list[bytes]]:
+        """Kind to name as MessagePack, of the candidates at these places: how all begin, and a column of the rest."""
         shared = {kind: name for kind, name in self.entities.items() if isinstance(name, str)}
-        found = [dict(shared) for _ in places]
-        for kind, names in self.entities.items():
-            if isinstance(names, str):
-                continue
-            for one, place in zip(found, places, strict=True):
-                if (name := names[place]) != NOBODY:
-                    one[kind] = name
-        return found
+        of_each = {kind: names for kind, names in self.entities.items() if not isinstance(names, str)}
+        if len(of_each) == 1:
+            ((kind, names),) = of_each.items()
+            shown = [names[place] for place in places]
+            if NOBODY not in shown:
+                return _encode({**shared, kind: NOBODY})[:-1], shown
+        return b"", [
+            _encode(
+                shared | {kind: name for kind, names in of_each.items() if (name := names[place]) != NOBODY}
+            )
+            for place in places
+        ]
 
 
 def asked(
@@ -79,33 +93,111 @@ def asked(
     RequestError
         With the path of the field: something is beyond the limits, not finite, given twice, or not kept.
     """
-    _require_shared(request, limits)
+    require_shared(request, limits)
     if matrix is not None:
         return _with(_of_matrix(request, matrix, layout, item_kind, limits), extra, layout)
+    require_count(len(request.candidates), limits)
+    slots = kept.plain_slots(request.candidates, limits.name_bytes)
+    if slots is not None:
+        of_ids = _of_ids(
+            request, cast("Sequence[str]", request.candidates), slots, kept, rows, layout, item_kind
+        )
+        return _with(of_ids, extra, layout)
+    found = _of_alike(request, layout, item_kind, limits)
+    if found is None:
+        found = _of_any(request, kept, rows, layout, item_kind, limits)
+    return _with(found, extra, layout)
+
+
+def _of_ids(
+    request: RankRequest | ScoreRequest,
+    names: Sequence[str],
+    slots: Ints,
+    kept: KeptCandidates,
+    rows: KeptRows,
+    layout: Layout,
+    item_kind: str | None,
+) -> Asked:
+    """Of candidates by id, all of which are kept."""
+    if overlaps(request.features, kept.keys):
+        require_apart(request, slots, kept)
+    featured = Featured(len(names), shared_entries(layout, request.features), {}, (rows, slots))
+    entities = _entities(request, names, slots, {}, kept, item_kind)
+    return Asked(
+        names,
+        featured,
+        entities,
+        _offsets(request, len(names)),
+        kept.keys,
+        lambda places: [kept.encoded(slot) for slot in slots.take(places).tolist()],
+    )
+
+
+def _of_alike(
+    request: RankRequest | ScoreRequest, layout: Layout, item_kind: str | None, limits: Limits
+) -> Asked | None:
+    """Of candidates that all bring the same features of one bag and nothing else, as clients send them; else None."""
+    candidates = [one for one in request.candidates if isinstance(one, Candidate)]
+    count = len(candidates)
+    features = [one.features for one in candidates]
+    if count < len(request.candidates) or len(features[0]) != 1 or any(one.entities for one in candidates):
+        return None
+    ((bag, first),) = features[0].items()
+    if not isinstance(first, dict) or bag in request.features or len(first) > limits.features:
+        return None
+    keys, values = tuple(first), np.empty((count, len(first)))
+    if not read_alike(features, bag, keys, values):
+        return None
+    names = [one.id for one in candidates]
+    require_names("$.candidates", names, limits)
+    require_features("$.candidates[0].features", features[0], limits)
+    own = {bag: Entries(layout.bags[bag].numbers_of(keys), values)} if bag in layout.bags else {}
+    entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: names}
+    return Asked(
+        names,
+        Featured(count, shared_entries(layout, request.features), own),
+        entities | request.entities,
+        np.array([one.offset for one in candidates]) + request.offset,
+        (bag,),
+        lambda places: [_encode(features[place]) for place in places],
+    )
+
+
+def _of_any(
+    request: RankRequest | ScoreRequest,
+    kept: KeptCandidates,
+    rows: KeptRows,
+    layout: Layout,
+    item_kind: str | None,
+    limits: Limits,
+) -> Asked:
+    """Of candidates that bring their features, and maybe some by id."""
     count = len(request.candidates)
-    _require_count(count, limits)
     names, slots, own = _split(request.candidates, kept)
-    _require_names("$.candidates", names, limits)
-    if slots is not None and _overlaps(request.features, kept.keys):
-        _require_apart(request, slots, kept)
+    require_names("$.candidates", names, limits)
+    if slots is not None and overlaps(request.features, kept.keys):
+        require_apart(request, slots, kept)
     entries = _own_entries(request, own, layout, limits, count) if own else {}
     shared = shared_entries(layout, request.features)
     featured = Featured(count, shared, entries, None if slots is None else (rows, slots))
-    offset = np.full(count, float(request.offset))
+    offset = _offsets(request, count)
     for place, one in own.items():
-        offset[place] += one.offset
+        if one.offset:
+            offset[place] += one.offset
 
-    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+    def encode(places: Sequence[int]) -> list[bytes]:
         at = [] if slots is None else slots.tolist()
-        return [
-            {bag: Raw(_encode(one)) for bag, one in own[place].features.items()}
-            if place in own
-            else kept.encoded(at[place])
-            for place in places
-        ]
+        return [_encode(own[place].features) if place in own else kept.encoded(at[place]) for place in places]
 
+    bags = {bag for one in own.values() for bag in one.features}
     entities = _entities(request, names, slots, own, kept, item_kind)
-    return _with(Asked(names, featured, entities, offset, encode), extra, layout)
+    return Asked(names, featured, entities, offset, bags if slots is None else bags.union(kept.keys), encode)
+
+
+def _offsets(request: RankRequest | ScoreRequest, count: int) -> Floats:
+    offset = np.empty(count)
+    offset.fill(request.offset)
+    return offset
 
 
 def _own_entries(
@@ -116,13 +208,13 @@ def _own_entries(
     count: int,
 ) -> dict[str, Entries]:
     """The entries of features that candidates brought, within the limits and finite."""
-    _require_own(request, own, limits)
+    require_own(request, own, limits)
     places = list(own)
     entries = own_entries(layout, [own[place].features for place in places], places, count)
-    if any((one.number < 0).any() for one in entries.values()) or not _are_known(own, layout):
+    if any((one.number < 0).any() for one in entries.values()) or not are_known(own, layout):
         for place, one in own.items():  # names that the model knows are not too long
             require_features(f"$.candidates[{place}].features", one.features, limits)
-    _require_finite(entries, request)
+    require_finite(entries, request)
     return entries
 
 
@@ -131,35 +223,32 @@ def _with(asked: Asked, extra: Mapping[str, Extra], layout: Layout) -> Asked:
     if not extra:
         return asked
     featured = asked.featured
-    own = dict(featured.own)
+    own, given = dict(featured.own), _of_bag.decode(asked.encode([0])[0])
     for bag, one in extra.items():
-        if bag in featured.own or bag in featured.shared or bag in asked.encode([0])[0]:
+        if bag in featured.own or bag in featured.shared or bag in given:
             raise RequestError(f"$.features.{bag}", "the server computes these features: do not give them")
         if bag in layout.bags:
             own[bag] = entries_of(layout.bags[bag], one.features, None)
 
-    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
+    def encode(places: Sequence[int]) -> list[bytes]:
         return [
-            {**known, **{bag: Raw(_encode(one.features[place])) for bag, one in extra.items()}}
+            _encode({**_of_bag.decode(known), **{bag: one.features[place] for bag, one in extra.items()}})
             for place, known in zip(places, asked.encode(places), strict=True)
         ]
 
     featured = msgspec.structs.replace(featured, own=own)
-    return msgspec.structs.replace(asked, featured=featured, encode=encode, extra=extra)
+    bags = {*asked.bags, *extra}
+    return msgspec.structs.replace(asked, featured=featured, bags=bags, encode=encode, extra=extra)
 
 
 def _split(
     candidates: Sequence[str | Candidate], kept: KeptCandidates
 ) -> tuple[list[str], Ints | None, dict[int, Candidate]]:
     """The ids; the slots of those asked for by id, -1 of the others; and the others, by place."""
-    if set(map(type, candidates)) == {str}:
-        names = cast("list[str]", candidates)
-        own: dict[int, Candidate] = {}
-    else:
-        names = [one if isinstance(one, str) else one.id for one in candidates]
-        own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
-        if len(own) == len(candidates):
-            return names, None, own
+    names = [one if isinstance(one, str) else one.id for one in candidates]
+    own = {place: one for place, one in enumerate(candidates) if isinstance(one, Candidate)}
+    if len(own) == len(candidates):
+        return names, None, own
     slots, missing = kept.slots(names)
     if own:
         slots[list(own)] = -1
@@ -206,127 +295,18 @@ def _of_matrix(
     limits: Limits,
 ) -> Asked:
     count = len(matrix.ids)
-    _require_count(count, limits)
-    _require_names("$.candidates", matrix.ids, limits)
+    require_count(count, limits)
+    require_names("$.candidates", matrix.ids, limits)
     own = {}
     for bag, values in matrix.features.items():
-        _require_matrix(f"$.features.{bag}", matrix.keys_of(bag), values, count, limits)
+        require_matrix(f"$.features.{bag}", matrix.keys_of(bag), values, count, limits)
         if bag in request.features:
-            _require_once(f"$.features.{bag}", request.features[bag], matrix.row(bag, 0))
+            require_once(f"$.features.{bag}", request.features[bag], matrix.row(bag, 0))
         if bag in layout.bags:
             number = layout.bags[bag].numbers_of(tuple(matrix.keys_of(bag)))
             own[bag] = Entries(number, np.ascontiguousarray(values, np.float64))
 
-    def encode(places: Sequence[int]) -> list[Mapping[str, Raw]]:
-        rows = {bag: matrix.encoded(bag, places) for bag in matrix.features}
-        return [{bag: Raw(of_bag[i]) for bag, of_bag in rows.items()} for i in range(len(places))]
-
     entities: dict[str, str | Sequence[str]] = {} if item_kind is None else {item_kind: matrix.ids}
     featured = Featured(count, shared_entries(layout, request.features), own)
-    return Asked(
-        matrix.ids, featured, entities | request.entities, np.full(count, float(request.offset)), encode
-    )
-
-
-def _require_matrix(path: str, keys: Sequence[str], values: Floats, count: int, limits: Limits) -> None:
-    if values.shape != (count, len(keys)):
-        raise RequestError(path, f"expected shape {[count, len(keys)]}, got {list(values.shape)}")
-    if len(keys) > limits.features:
-        raise RequestError(path, f"expected at most {limits.features} features, got {len(keys)}")
-    _require_names(path, keys, limits)
-    if len(set(keys)) < len(keys):
-        raise RequestError(path, "expected names of features that differ from each other")
-    if not np.isfinite(values).all():
-        place, column = np.argwhere(~np.isfinite(values))[0].tolist()
-        found = as_written(float(values[place, column]))
-        raise RequestError(f"{path}[{place}][{column}]", f"expected a finite number, got {found}")
-
-
-def _require_count(count: int, limits: Limits) -> None:
-    if not 1 <= count <= limits.candidates:
-        raise RequestError("$.candidates", f"expected 1 to {limits.candidates} candidates, got {count}")
-
-
-def _require_shared(request: RankRequest | ScoreRequest, limits: Limits) -> None:
-    require_features("$.features", request.features, limits)
-    for kind, name in request.entities.items():
-        _require_names(f"$.entities.{kind}", [kind, name], limits)
-
-
-def _require_own(request: RankRequest | ScoreRequest, own: Mapping[int, Candidate], limits: Limits) -> None:
-    for place, one in own.items():
-        if one.features:
-            path = f"$.candidates[{place}].features"
-            for bag in one.features.keys() & request.features.keys():
-                _require_once(f"{path}.{bag}", request.features[bag], one.features[bag])
-            _require_fewer(path, one.features, limits)
-        for kind, name in one.entities.items():
-            _require_names(f"$.candidates[{place}].entities.{kind}", [kind, name], limits)
-
-
-def _overlaps(features: Features, keys: Mapping[str, set[str]]) -> bool:
-    return any(bag in keys and not keys[bag].isdisjoint(list_keys(one)) for bag, one in features.items())
-
-
-def _require_apart(request: RankRequest | ScoreRequest, slots: Ints, kept: KeptCandidates) -> None:
-    for place, slot in enumerate(slots.tolist()):
-        features = kept.at(slot).features if slot >= 0 else {}
-        for bag in features.keys() & request.features.keys():
-            _require_once(f"$.candidates[{place}].features.{bag}", request.features[bag], features[bag])
-
-
-def _require_once(path: str, shared: FeaturesOfBag, own: FeaturesOfBag) -> None:
-    """Raise a `RequestError` if a feature of a bag is given for all candidates and with one of them."""
-    if isinstance(shared, dict) and isinstance(own, dict):
-        if shared.keys().isdisjoint(own):
-            return
-        key = next(key for key in own if key in shared)
-        raise RequestError(f"{path}.{key}", "given for all candidates and with this one: give it once")
-    if shared and own:
-        raise RequestError(path, "a list of features is given for all candidates or with each, not both")
-
-
-def _are_known(own: Mapping[int, Candidate], layout: Layout) -> bool:
-    """Whether every bag is one of the model's."""
-    return all(layout.bags.keys() >= one.features.keys() for one in own.values())
-
-
-def _require_fewer(path: str, features: Features, limits: Limits) -> None:
-    if (count := sum(map(len, features.values()))) > limits.features:
-        raise RequestError(path, f"expected at most {limits.features} features, got {count}")
-
-
-def require_features(path: str, features: Features, limits: Limits) -> None:
-    """Raise a `RequestError` if there are too many features, or a name is too long."""
-    _require_fewer(path, features, limits)
-    for bag, one in features.items():
-        _require_names(path, [bag], limits)
-        if isinstance(one, dict):
-            _require_names(f"{path}.{bag}", one, limits)
-
-
-def _require_names(path: str, names: Sequence[str] | Mapping[str, float], limits: Limits) -> None:
-    if not names or 4 * max(map(len, names)) <= limits.name_bytes:
-        return
-    for name in names:
-        try:
-            size = len(name.encode())
-        except UnicodeEncodeError as error:
-            raise RequestError(path, f"expected text that UTF-8 can write, got {name!r}") from error
-        if size > limits.name_bytes:
-            raise RequestError(
-                path, f"expected names of at most {limits.name_bytes} bytes, got {size}: {name[:20]!r}..."
-            )
-
-
-def _require_finite(entries: Mapping[str, Entries], request: RankRequest | ScoreRequest) -> None:
-    """JSON has no number that is not finite; a request made in Python may."""
-    if all(np.isfinite(one.values).all() for one in entries.values()):
-        return
-    for place, one in enumerate(request.candidates):
-        for bag, features in one.features.items() if isinstance(one, Candidate) else ():
-            pairs = features.items() if isinstance(features, dict) else enumerate(features)
-            for key, value in pairs:
-                if not np.isfinite(value):
-                    path = f"$.candidates[{place}].features.{bag}.{key}"
-                    raise RequestError(path, f"expected a finite number, got {as_written(value)}")
+    offset = _offsets(request, count)
+    return Asked(matrix.ids, featured, entities | request.entities, offset, matrix.features, matrix.encoded)

@@ -71,6 +71,17 @@ class EffectBeliefs:
         """The table of the beliefs, where those are over all columns."""
         return self._table if isinstance(self._table, WholeTable) else None
 
+    @property
+    def tables(self) -> tuple[object, ...] | None:
+        """Means, precisions, whether those are triangles; slots by name, and by slot whether asked for, and versions.
+
+        None where beliefs are not over all columns, or grow old.
+        """
+        table = self._table
+        if not isinstance(table, WholeTable) or self._forgetting.time_constant_ms is not None:
+            return None
+        return table.mean, table.precision, table.full, *self._index.tables, self._version
+
     def find(self, names: Sequence[str], now_ms: int, expired: Expired) -> tuple[Ints, int]:
         """Where the beliefs about entities are, int64[names], and how many were not looked for before the deadline.
 

@@ -5,7 +5,7 @@ from typing import Final, final
 
 import numpy as np
 
-from nearline.arrays import Ints
+from nearline.arrays import Bools, Ints
 from nearline.kernels._names import Names
 
 NOBODY: Final = ""
@@ -34,6 +34,11 @@ class ClockIndex:
 
     def __len__(self) -> int:
         return len(self._slot) - 1
+
+    @property
+    def tables(self) -> tuple[Names, Bools]:
+        """Slots by name, and by slot whether it was asked for: for a kernel that does as `find` and `touch`."""
+        return self._slot, self._asked
 
     def find(self, names: Sequence[str]) -> tuple[Ints, int]:
         """The slot of each name, int64[names], -1 of one that has none; and how many have none."""

@@ -95,20 +95,35 @@ def own_entries(
 def fixed_scores(layout: Layout, featured: Featured) -> Floats:
     """What the fixed effect says of each candidate, float64[C]."""
     total = np.full(featured.count, layout.fixed_intercept)
+    _posterior.add_linear(*fixed_parts(layout, featured), total)
+    return total
+
+
+def fixed_parts(
+    layout: Layout, featured: Featured
+) -> tuple[list[tuple[Floats, Ints, Floats, Ints | None]], Floats | None, Ints | None]:
+    """Features with the fixed effect's coefficients, kept sums and where they are, for `kernels._posterior`."""
     entries = chain(featured.shared.items(), featured.own.items())
     parts = [(layout.bags[bag].fixed, one.number, one.values, one.row) for bag, one in entries]
-    rows, slots = (None, None) if featured.kept is None else featured.kept
-    _posterior.add_linear(parts, None if rows is None else rows.fixed, slots, total)
-    return total
+    if featured.kept is None:
+        return parts, None, None
+    rows, slots = featured.kept
+    return parts, rows.fixed, slots
 
 
 def dense_rows(layout: Layout, effect: int, featured: Featured) -> GatheredRows:
     """The candidates' rows of one dense random effect; column 0 is the intercept."""
+    return GatheredRows(featured.count, layout.sizes[effect], *dense_parts(layout, effect, featured))
+
+
+def dense_parts(
+    layout: Layout, effect: int, featured: Featured
+) -> tuple[list[Part], Floats | None, Ints | None]:
+    """Features with their columns in a dense random effect, kept rows and where they are, for `kernels._posterior`."""
     entries = chain(featured.shared.items(), featured.own.items())
     parts = [(layout.bags[bag].columns[effect], one.number, one.values, one.row) for bag, one in entries]
     rows, slots = (None, None) if featured.kept is None else featured.kept
-    kept = None if rows is None else rows.dense(effect)
-    return GatheredRows(featured.count, layout.sizes[effect], parts, kept, slots)
+    return parts, None if rows is None else rows.dense(effect), slots
 
 
 def sparse_rows(layout: Layout, effect: int, featured: Featured) -> Csr:

@@ -1,6 +1,6 @@
 """One generation as it serves: model, numbered features, beliefs, rows of kept candidates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -8,13 +8,14 @@ from msgspec import Struct
 
 from nearline.arrays import Floats, Ints
 from nearline.bandit import Candidates, EffectTerm, Term
+from nearline.kernels import _posterior
 from nearline.model.game import GameModel
 from nearline.posterior.blocks import group_rows
 from nearline.posterior.forgetting import Forgetting
 from nearline.serve.asked import Asked
 from nearline.serve.beliefs import EffectBeliefs, Expired, GenerationBeliefs
 from nearline.serve.clock_index import NOBODY
-from nearline.serve.design import dense_rows, fixed_scores, sparse_rows
+from nearline.serve.design import dense_rows, fixed_parts, sparse_rows
 from nearline.serve.kept import KeptRowsOf
 from nearline.serve.layout import Layout, canonical
 from nearline.serve.table_term import TableTerm, grouped
@@ -57,13 +58,12 @@ class ServingGeneration:
         self.model: GameModel = store.model(number)
         self.layout = Layout(self.model)
         self.beliefs = GenerationBeliefs(self.model, store, number, forgetting, entities)
+        self.names = [effect.name for effect in self.model.random]
         self.rows = KeptRowsOf(self.layout)
         self.puts = 0  # as of which change to what is kept the rows are
 
     def believed(self, asked: Asked, now_ms: int, expired: Expired) -> Believed:
-        """What is believed now of the candidates."""
-        self.beliefs.refresh()
-        fixed = fixed_scores(self.layout, asked.featured)
+        """What is believed of the candidates, as of the last time that beliefs were refreshed."""
         terms, partial = [], []
         versions: dict[str, int | Ints] = {}
         for number, of_effect in enumerate(self.beliefs.effects):
@@ -75,7 +75,8 @@ class ServingGeneration:
             if effect.kind in asked.entities:
                 versions[effect.kind] = _later(version, versions.get(effect.kind, 0))
         partial += [bag for bag, one in asked.extra.items() if len(one.missing)]
-        candidates = Candidates(fixed + asked.offset, tuple(terms))
+        fixed, linear = self._means(asked, terms)
+        candidates = Candidates(fixed + asked.offset, tuple(terms), linear)
         return Believed(candidates, fixed, versions, tuple(partial), self._widened(asked, candidates))
 
     def _term(self, number: int, asked: Asked, now_ms: int, expired: Expired) -> tuple[Term, int | Ints, int]:
@@ -98,6 +99,16 @@ class ServingGeneration:
         )
         version = _version(of_effect, slots)
         return term, version if isinstance(version, int) or group is None else version[group], missing
+
+    def _means(self, asked: Asked, terms: Sequence[Term]) -> tuple[Floats, Floats]:
+        """What the fixed effect says of the candidates, and their linear predictors, float64[C] each."""
+        fixed, linear = np.empty(len(asked.offset)), np.empty(len(asked.offset))
+        parts, kept, at = fixed_parts(self.layout, asked.featured)
+        effects = [term.tables if isinstance(term, TableTerm) else (term.mean(),) for term in terms]
+        _posterior.request_means(
+            parts, kept, at, self.layout.fixed_intercept, effects, asked.offset, fixed, linear
+        )
+        return fixed, linear
 
     def _widened(self, asked: Asked, candidates: Candidates) -> Floats | None:
         """The variance that features have that were not computed: of each its own times its coefficient squared.

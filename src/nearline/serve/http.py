@@ -1,10 +1,13 @@
 """The service over HTTP: JSON in, JSON out."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
-from nearline.errors import MissingExtraError
+from nearline.errors import MissingExtraError, RequestError
 from nearline.serve import v2
+from nearline.serve.answer import Answer
 from nearline.serve.asgi import (
     JSON,
     App,
@@ -21,6 +24,7 @@ from nearline.serve.asgi import (
     model_of,
 )
 from nearline.serve.measured import CONTENT_TYPE, exposition
+from nearline.serve.named import read_named
 from nearline.serve.openapi import docs_page, openapi
 from nearline.serve.reply import Accepted, Kept
 from nearline.serve.request import (
@@ -31,6 +35,7 @@ from nearline.serve.request import (
     ScoreRequest,
     decode,
 )
+from nearline.serve.scorer import Scorer
 from nearline.serve.service import Service
 
 try:
@@ -53,38 +58,48 @@ def create_app(service: Service, *, token: str | None = None) -> App:
 
 
 async def _rank(service: Service, asking: Asking) -> Reply:
-    request = decode(asking.body, RankRequest)
-    scorer = model_of(service, asking, request.model)
-    answer = scorer.answer(request)
+    scorer, answer = answered(service, asking.body, asking.path)
     return await log_then(scorer, answer.records, answer.json)
+
+
+def answered(service: Service, body: bytes, path: Mapping[str, str]) -> tuple[Scorer, Answer]:
+    """The answer to a body, and the model that gave it; raises as `Scorer.answer` does."""
+    if (named := read_named(body)) is not None:
+        request, matrix = named
+        scorer = model_of(service, path, request.model)
+        with suppress(RequestError):  # which is said below of the request as it was made
+            return scorer, scorer.answer(request, matrix)
+    request = decode(body, RankRequest)
+    scorer = model_of(service, path, request.model)
+    return scorer, scorer.answer(request)
 
 
 async def _score(service: Service, asking: Asking) -> Reply:
     request = decode(asking.body, ScoreRequest)
-    return Reply(model_of(service, asking, request.model).believe(request).json())
+    return Reply(model_of(service, asking.path, request.model).believe(request).json())
 
 
 async def _feedback(service: Service, asking: Asking) -> Reply:
     request = decode(asking.body, FeedbackRequest)
-    scorer = model_of(service, asking, request.model)
+    scorer = model_of(service, asking.path, request.model)
     records = scorer.feedback_records(request.feedback)
     return await log_then(scorer, records, lambda: encode(Accepted(len(records))))
 
 
 async def _keep_many(service: Service, asking: Asking) -> Reply:
     request = decode(asking.body, KeepRequest)
-    await asyncio.to_thread(model_of(service, asking).keep, request.candidates)
+    await asyncio.to_thread(model_of(service, asking.path).keep, request.candidates)
     return Reply(encode(Kept(len(request.candidates))))
 
 
 async def _keep(service: Service, asking: Asking) -> Reply:
     candidates = {asking.path["candidate"]: decode(asking.body, KeptFeatures)}
-    await asyncio.to_thread(model_of(service, asking).keep, candidates)
+    await asyncio.to_thread(model_of(service, asking.path).keep, candidates)
     return Reply(encode(Kept(1)))
 
 
 async def _kept(service: Service, asking: Asking) -> Reply:
-    found = model_of(service, asking).kept(name := asking.path["candidate"])
+    found = model_of(service, asking.path).kept(name := asking.path["candidate"])
     if found is None:
         raise HttpError(404, f"no features are kept of {name!r}")
     return Reply(encode(found))
@@ -92,7 +107,7 @@ async def _kept(service: Service, asking: Asking) -> Reply:
 
 async def _forget(service: Service, asking: Asking) -> Reply:
     name = asking.path["candidate"]
-    if not await asyncio.to_thread(model_of(service, asking).forget, name):
+    if not await asyncio.to_thread(model_of(service, asking.path).forget, name):
         raise HttpError(404, f"no features are kept of {name!r}")
     return Reply(encode(Kept(0)))
 

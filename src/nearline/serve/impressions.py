@@ -1,6 +1,6 @@
 """What is shown -> records of impressions: everything that is learned from them, as served."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import final
 
@@ -9,12 +9,14 @@ from msgspec import Raw, Struct
 
 from nearline.arrays import Floats
 from nearline.events.wire import ImpressionTemplate, joined_maps
+from nearline.kernels._templates import joined_maps as joined_to_each
 from nearline.kernels._templates import message_pack_rows
 from nearline.serve.asked import Asked
 from nearline.serve.explained import Explained
 from nearline.serve.request import Features
 
 _encode = msgspec.msgpack.Encoder().encode
+_of_bag = msgspec.msgpack.Decoder(dict[str, Raw])
 
 
 @final
@@ -38,18 +40,24 @@ class Shown(Struct, frozen=True):
 
 
 def encode_shown(
-    shown: Shown, about: Asked, parts: Explained, features: Features, propensities: Floats
+    shown: Shown,
+    impressions: list[str],
+    about: Asked,
+    parts: Explained,
+    features: Features,
+    propensities: Floats,
 ) -> list[bytes]:
     """The record of each impression; `features` are those that all candidates share."""
-    shared = {bag: Raw(_encode(one)) for bag, one in features.items()}
     made = _template(tuple(name for name, _, _ in parts.effects), tuple(kind for kind, _ in parts.versions))
-    fixed = made.around(shown.time_ms, shown.policy, shown.generation, shown.resolves_ms)
+    around = made.around(shown.time_ms, shown.policy, shown.generation, shown.resolves_ms)
+    begin, entities = about.encoded_entities(shown.places)
+    around[1] += begin
     return message_pack_rows(
-        fixed,
+        around,
         [
-            shown.impressions(),
-            [_encode(one) for one in about.entities_of(shown.places)],
-            [_encode(_together(shared, own)) for own in about.encode(shown.places)],
+            impressions,
+            entities,
+            _together(features, about.encode(shown.places), about.bags),
             *(column for _, mean, variance in parts.effects for column in (mean, variance)),
             parts.offset,
             parts.fixed,
@@ -62,11 +70,18 @@ def encode_shown(
 _template = lru_cache(64)(ImpressionTemplate)
 
 
-def _together(shared: Mapping[str, Raw], own: Mapping[str, Raw]) -> dict[str, Raw]:
-    """Bag to features as MessagePack; a bag of which there are features in both has those of both."""
+def _together(shared: Features, own: list[bytes], bags: Collection[str]) -> list[bytes]:
+    """Bag to features as MessagePack, of each; a bag of which there are features in both has those of both."""
+    if not shared:
+        return own
+    if shared.keys().isdisjoint(bags):
+        return joined_to_each(_encode(shared), own)
+    of_all = {bag: Raw(_encode(one)) for bag, one in shared.items()}
+    return [_encode(_joined(of_all, _of_bag.decode(one))) for one in own]
+
+
+def _joined(shared: Mapping[str, Raw], own: Mapping[str, Raw]) -> dict[str, Raw]:
     bags = {**shared, **own}
-    if shared.keys().isdisjoint(own):
-        return bags
     for bag in shared.keys() & own.keys():
         bags[bag] = Raw(joined_maps((bytes(shared[bag]), bytes(own[bag]))))
     return bags

@@ -6,7 +6,6 @@ from typing import Final, final
 
 import msgspec
 import numpy as np
-from msgspec import Raw
 
 from nearline.arrays import Csr, Floats, Ints
 from nearline.environment import Environment
@@ -95,7 +94,7 @@ class KeptCandidates:
         self._slot = Names()
         self._name: list[str | None] = []
         self._kept: list[KeptFeatures | None] = []
-        self._encoded: list[dict[str, Raw]] = []
+        self._encoded: list[bytes] = []
         self._free: list[int] = []
         self._have_entities = False
         self.keys: dict[str, set[str]] = {}  # by bag those of all features that any candidate ever had
@@ -127,8 +126,13 @@ class KeptCandidates:
         assert kept is not None  # noqa: S101 - a slot that was found
         return kept
 
-    def encoded(self, slot: int) -> Mapping[str, Raw]:
-        """Bag to its features as MessagePack."""
+    def plain_slots(self, names: Sequence[object], longest: int) -> Ints | None:
+        """Where candidates are; None where one is not kept, or not all are texts of at most so many bytes of UTF-8."""
+        slots = np.empty(len(names), np.int64)
+        return None if self._slot.find_plain(names, slots, longest) else slots
+
+    def encoded(self, slot: int) -> bytes:
+        """Its features as MessagePack, bag to features."""
         return self._encoded[slot]
 
     def put(self, candidates: Mapping[str, KeptFeatures]) -> None:
@@ -188,12 +192,10 @@ class KeptCandidates:
             if slot == len(self._kept):
                 self._name.append(None)
                 self._kept.append(None)
-                self._encoded.append({})
+                self._encoded.append(b"")
             self._name[slot] = name
             self._kept[slot] = kept
-            self._encoded[slot] = {
-                bag: Raw(msgspec.msgpack.encode(one)) for bag, one in kept.features.items()
-            }
+            self._encoded[slot] = msgspec.msgpack.encode(kept.features)
             self._have_entities |= bool(kept.entities)
             for bag, one in kept.features.items():
                 self.keys.setdefault(bag, set()).update(list_keys(one))

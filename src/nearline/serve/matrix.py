@@ -39,23 +39,32 @@ class CandidateMatrix:
         values = self.features[bag]
         return list_keys([0.0] * values.shape[1]) if values.ndim == 2 else []
 
-    def encoded(self, bag: str, places: Sequence[int]) -> list[bytes]:
-        """The features of candidates, as events have them, in MessagePack."""
-        values = np.ascontiguousarray(self.features[bag][list(places)], np.float64)
-        if values.shape[1] == 0:
-            return [_encode(self.row(bag, place)) for place in places]
-        return message_pack_rows(_template(tuple(self.keys.get(bag, ())), values.shape[1]), [values])
+    def encoded(self, places: Sequence[int]) -> list[bytes]:
+        """The features of candidates, bag to features as events have them, in MessagePack."""
+        head = map_of(len(self.features))
+        if len(self.features) == 1:
+            ((bag, _),) = self.features.items()
+            return self._rows(bag, places, head + _encode(bag))
+        bags = [self._rows(bag, places, _encode(bag)) for bag in self.features]
+        return [b"".join((head, *rows)) for rows in zip(*bags, strict=True)] if bags else [head] * len(places)
 
     def row(self, bag: str, place: int) -> FeaturesOfBag:
         """The features of one candidate, as an event has them."""
         row: list[float] = self.features[bag][place].tolist()
         return dict(zip(self.keys[bag], row, strict=True)) if bag in self.keys else row
 
+    def _rows(self, bag: str, places: Sequence[int], begin: bytes) -> list[bytes]:
+        """The features of candidates in one bag, after what is to be before them."""
+        values = np.ascontiguousarray(self.features[bag].take(places, axis=0), np.float64)
+        if values.shape[1] == 0:
+            return [begin + _encode(self.row(bag, place)) for place in places]
+        return message_pack_rows(_template(begin, tuple(self.keys.get(bag, ())), values.shape[1]), [values])
+
 
 @lru_cache(64)
-def _template(keys: tuple[str, ...], columns: int) -> list[bytes]:
+def _template(begin: bytes, keys: tuple[str, ...], columns: int) -> list[bytes]:
     """The bytes around the values of a row: of a map with these keys, or of a list where there are none."""
     if not keys:
-        return [array_of(columns), *[b""] * columns]
+        return [begin + array_of(columns), *[b""] * columns]
     first, *others = map(_encode, keys)
-    return [map_of(columns) + first, *others, b""]
+    return [begin + map_of(columns) + first, *others, b""]

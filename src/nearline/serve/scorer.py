@@ -15,7 +15,6 @@ from typing import Final, Self, final
 
 import numpy as np
 
-from nearline.bandit import Policy
 from nearline.clock import Clock, SystemClock
 from nearline.errors import DataError, ModelError, NearlineError, RequestError
 from nearline.events.impression import Feedback, require_valid
@@ -23,15 +22,17 @@ from nearline.events.log import EventLog
 from nearline.events.wire import encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.outcomes import is_valid_response
-from nearline.serve.answer import Answer, Believable
-from nearline.serve.asked import Asked, asked, require_features
+from nearline.serve.answer import Answer, Believable, answered
+from nearline.serve.asked import Asked, asked
 from nearline.serve.beliefs import Expired
+from nearline.serve.checked import require_features
 from nearline.serve.choose import policy_of
+from nearline.serve.chosen import chosen
 from nearline.serve.explained import explained
 from nearline.serve.features import Extra, FeatureCache, FeatureFunction, filled
-from nearline.serve.generation import Believed, ServingGeneration
-from nearline.serve.group_commit import Done, GroupCommit
-from nearline.serve.impressions import Shown, encode_shown
+from nearline.serve.generation import ServingGeneration
+from nearline.serve.group_commit import GroupCommit
+from nearline.serve.impressions import Shown
 from nearline.serve.kept import KeptCandidates
 from nearline.serve.limits import Limits
 from nearline.serve.logs import LOGGER
@@ -163,8 +164,12 @@ class Scorer:
         with self._lock:
             serving = self._followed()
             about = self._asked(request, matrix, serving, extra)
-            believed = serving.believed(about, now_ms, expired)
-            return _answer(self.settings.name, serving, about, believed, policy, request, identity, k, now_ms)
+            if request.resolves_ms is not None and request.resolves_ms < now_ms:
+                raise RequestError("$.resolves_ms", f"expected a time not before the request's, {now_ms}")
+            ranking, parts, partial = chosen(serving, about, policy, identity, k, now_ms, expired)
+            places = ranking.candidates.tolist()
+            shown = Shown(identity, now_ms, request.resolves_ms, policy.name, serving.number, places)
+            return answered(self.settings.name, shown, about, request.features, ranking, parts, partial)
 
     def score(self, request: ScoreRequest, matrix: CandidateMatrix | None = None) -> Scores:
         """Return what is believed of every candidate; nothing is logged. Raises a `RequestError`."""
@@ -177,6 +182,7 @@ class Scorer:
         with self._lock:
             serving = self._followed()
             about = self._asked(request, matrix, serving, extra)
+            serving.beliefs.refresh()
             believed = serving.believed(about, now_ms, expired)
             parts = explained(serving, about, believed, np.arange(len(about.names)))
             return Believable(
@@ -211,10 +217,6 @@ class Scorer:
                     f"{path}.{str(error).partition(':')[0]}", str(error).partition(": ")[2]
                 ) from error
         return records
-
-    def submit(self, records: Sequence[bytes], done: Done) -> None:
-        """Append records with those of other requests: see `GroupCommit.submit`."""
-        self.commit.submit(records, done)
 
     def keep(self, candidates: Mapping[str, KeptFeatures]) -> None:
         """Keep the features of candidates, on disk when this returns; raises a `RequestError`."""
@@ -374,37 +376,3 @@ def _never() -> bool:
 
 def _choice(policy: str | PolicyChoice) -> PolicyChoice:
     return PolicyChoice(policy) if isinstance(policy, str) else policy
-
-
-def _answer(
-    model: str,
-    serving: ServingGeneration,
-    about: Asked,
-    believed: Believed,
-    policy: Policy,
-    request: RankRequest,
-    identity: str,
-    k: int,
-    now_ms: int,
-) -> Answer:
-    if request.resolves_ms is not None and request.resolves_ms < now_ms:
-        raise RequestError("$.resolves_ms", f"expected a time not before the request's, {now_ms}")
-    ranking = policy.rank(believed.candidates, identity, k)
-    places = ranking.candidates
-    parts = explained(serving, about, believed, places)
-    shown = Shown(identity, now_ms, request.resolves_ms, policy.name, serving.number, places.tolist())
-    records = encode_shown(shown, about, parts, request.features, ranking.propensities)
-    return Answer(
-        identity,
-        model,
-        serving.number,
-        policy.name,
-        list(believed.partial),
-        [about.names[place] for place in shown.places],
-        shown.impressions(),
-        ranking.scores,
-        ranking.propensities,
-        ranking.standard_errors,
-        parts,
-        records,
-    )

@@ -1,12 +1,15 @@
 """The models of a process, and what became of the requests to them."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Final, final
 
-from nearline.errors import LogError, RequestError
+from nearline.errors import BusyError, LogError, NearlineError, RequestError
 from nearline.observe.metrics import REQUEST_SECONDS
+from nearline.serve.group_commit import GroupCommit
 from nearline.serve.limits import Limits
 from nearline.serve.scorer import Scorer
 
@@ -57,22 +60,58 @@ class Service:
         """Count a request."""
         self.results[result] += 1
         self.seconds += seconds
-        at = sum(seconds > bound for bound in REQUEST_SECONDS.buckets)
-        self.buckets[at] += 1
+        self.buckets[bisect_left(REQUEST_SECONDS.buckets, seconds)] += 1
 
 
-def committed(scorer: Scorer, records: Sequence[bytes]) -> "asyncio.Future[LogError | None]":
+def committed(scorer: Scorer, records: Sequence[bytes]) -> "asyncio.Future[NearlineError | None]":
     """Hand records to the log; what is returned is done when they are on disk, or have failed to get there."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[LogError | None] = loop.create_future()
+    return _turns(asyncio.get_running_loop(), scorer.commit).add(records)
 
-    def resolve(error: LogError | None) -> None:
+
+@final
+class _Turns:
+    """Hands over together what requests of one turn of the event loop have to log, and hears of it together.
+
+    So the thread of the log does not begin with the first alone, and compete with the others for the interpreter.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, commit: GroupCommit) -> None:
+        self._loop, self._commit = loop, commit
+        self._waiting: list[tuple[Sequence[bytes], asyncio.Future[NearlineError | None]]] = []
+
+    def add(self, records: Sequence[bytes]) -> "asyncio.Future[NearlineError | None]":
+        future: asyncio.Future[NearlineError | None] = self._loop.create_future()
+        if not self._waiting:
+            self._loop.call_soon(self._hand_over)
+        self._waiting.append((records, future))
+        return future
+
+    def _hand_over(self) -> None:
+        some, self._waiting = self._waiting, []
+        try:
+            self._submit(some)
+        except BusyError:  # there may be room for some of them
+            for one in some:
+                try:
+                    self._submit([one])
+                except BusyError as error:
+                    _resolve([one[1]], error)
+
+    def _submit(self, some: Sequence[tuple[Sequence[bytes], "asyncio.Future[NearlineError | None]"]]) -> None:
+        futures = [future for _, future in some]
+        self._commit.submit([one for records, _ in some for one in records], partial(self._done, futures))
+
+    def _done(
+        self, futures: Sequence["asyncio.Future[NearlineError | None]"], error: LogError | None
+    ) -> None:
+        with suppress(RuntimeError):  # the loop was closed: nobody waits
+            self._loop.call_soon_threadsafe(_resolve, futures, error)
+
+
+_turns = lru_cache(8)(_Turns)
+
+
+def _resolve(futures: Sequence["asyncio.Future[NearlineError | None]"], error: NearlineError | None) -> None:
+    for future in futures:
         if not future.done():
             future.set_result(error)
-
-    def done(error: LogError | None) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody waits
-            loop.call_soon_threadsafe(resolve, error)
-
-    scorer.submit(records, done)
-    return future

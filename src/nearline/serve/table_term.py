@@ -36,6 +36,12 @@ class TableTerm:
         self._names, self._slots = names, slots
         self._arrays: EffectTerm | None = None
 
+    @property
+    def tables(self) -> tuple[object, ...]:
+        """Where it is, as `kernels._posterior.request_means` takes it."""
+        rows, table = self._rows, self._table
+        return rows.parts, rows.kept, table.mean, table.precision, self._slots, rows.columns, table.full
+
     def mean(self) -> Floats:
         """Mean of what it adds to each candidate, float64[C]."""
         mean = np.empty(self.count)

@@ -292,7 +292,7 @@ async def _metadata(service: Service, asking: Asking) -> Reply:
 
 def _model(service: Service, asking: Asking) -> Scorer:
     """The model of the path; a version other than the generation that serves is not there."""
-    scorer = model_of(service, asking)
+    scorer = model_of(service, asking.path)
     wanted = asking.path.get("version")
     if wanted not in {None, str(scorer.generation)}:
         raise HttpError(404, f"no version {wanted!r}: generation {scorer.generation} serves")
