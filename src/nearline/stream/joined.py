@@ -96,9 +96,12 @@ class JoinCounts(Struct, frozen=True):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """What came of some events: examples in the order to learn them, dead letters, and all counts so far."""
+    """What came of some events.
 
-    examples: list[JoinedExample]
+    rows: of each partition that has any, in the order to learn them. counts: all so far.
+    """
+
+    rows: dict[int, list[bytes]]
     dead: list[DeadLetter]
     counts: JoinCounts
 
