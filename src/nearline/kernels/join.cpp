@@ -46,17 +46,26 @@ nb::bytes to_row(const Row& row, std::string_view record, bool is_copy) {
   return nb::steal<nb::bytes>(made);
 }
 
-nb::list sorted(std::vector<std::string>& keys) {
-  std::sort(keys.begin(), keys.end());
+nb::list to_list(const std::vector<std::string>& keys) {
   nb::list found;
   for (const std::string& key : keys) found.append(to_bytes(key));
   return found;
 }
 
-nb::list sorted(std::vector<std::pair<std::string, std::string>>& entries) {
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+nb::list to_list(const std::vector<std::pair<std::string, std::string>>& entries) {
   nb::list found;
   for (const auto& [key, value] : entries) found.append(nb::make_tuple(to_bytes(key), to_bytes(value)));
+  return found;
+}
+
+nb::list to_list(const std::vector<const Shown*>& impressions, const std::vector<uint16_t>& pool) {
+  nb::list found;
+  std::string value;
+  for (const Shown* shown : impressions) {
+    value.clear();
+    put_shown(value, *shown, pool);
+    found.append(nb::make_tuple(to_bytes(shown_key(shown->close_ms, shown->id)), to_bytes(value)));
+  }
   return found;
 }
 
@@ -140,7 +149,9 @@ class Run {
     each_entry(entries, [&](auto name, auto value) {
       if (run_.add_index(name, value, waiting)) shown.push_back(std::string(value).append(name));
     });
-    return nb::make_tuple(sorted(shown), sorted(waiting));
+    std::sort(shown.begin(), shown.end());
+    std::sort(waiting.begin(), waiting.end());
+    return nb::make_tuple(to_list(shown), to_list(waiting));
   }
 
   void remembered(const nb::list& shown, const nb::list& waiting) {
@@ -187,10 +198,10 @@ class Run {
   nb::tuple clock() const { return nb::make_tuple(run_.high_ms(), run_.tick()); }
 
   nb::tuple changes() const {
-    JoinRun::Entries found = run_.changes();
-    return nb::make_tuple(nb::make_tuple(sorted(found.shown_gone), sorted(found.shown)),
-                          nb::make_tuple(sorted(found.index_gone), sorted(found.index)),
-                          nb::make_tuple(sorted(found.waiting_gone), sorted(found.waiting)));
+    const JoinRun::Entries found = run_.changes();
+    return nb::make_tuple(nb::make_tuple(to_list(found.shown_gone), to_list(found.shown, run_.pool)),
+                          nb::make_tuple(to_list(found.index_gone), to_list(found.index)),
+                          nb::make_tuple(to_list(found.waiting_gone), to_list(found.waiting)));
   }
 
  private:
@@ -235,9 +246,24 @@ class Run {
   std::vector<nb::object> kept_;
 };
 
+// The first bytes of all rows, one after the other, and the rest of each; up to the first row that is shorter.
+nb::tuple split_rows(const nb::list& rows, size_t header) {
+  std::string headers;
+  headers.reserve(header * rows.size());
+  nb::list rests;
+  for (const nb::handle row : rows) {
+    const std::string_view bytes = view_of(row);
+    if (bytes.size() < header) break;
+    headers.append(bytes.substr(0, header));
+    rests.append(to_bytes(bytes.substr(header)));
+  }
+  return nb::make_tuple(to_bytes(headers), rests);
+}
+
 }  // namespace
 
 NB_MODULE(_join, m) {
+  m.def("split_rows", &split_rows, "rows"_a, "header"_a);
   nb::class_<Run>(m, "Run")
       .def(nb::init<const nb::tuple&, const nb::object&, uint32_t, int64_t, int64_t>(), "choices"_a,
            "owners"_a.none(), "partitions"_a, "high_ms"_a, "tick"_a)

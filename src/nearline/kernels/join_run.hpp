@@ -175,9 +175,10 @@ class JoinRun {
   int64_t high_ms() const { return high_ms_; }
   int64_t tick() const { return tick_; }
 
-  // What the state is to keep and to drop: entries of its tables, in no order.
+  // What the state is to keep and to drop, sorted by key: impressions as they are now, and entries of the other tables.
   struct Entries {
-    std::vector<std::pair<std::string, std::string>> shown, index, waiting;
+    std::vector<const Shown*> shown;
+    std::vector<std::pair<std::string, std::string>> index, waiting;
     std::vector<std::string> shown_gone, index_gone, waiting_gone;
   };
 
@@ -211,10 +212,15 @@ class JoinRun {
     }
     for (const Shown& shown : shown_) {
       if (shown.is_gone || !(shown.is_new || shown.is_changed)) continue;
-      std::string key = shown_key(shown.close_ms, shown.id);
-      if (shown.is_new) entries.index.emplace_back(shown.id, key.substr(0, 8));
-      entries.shown.emplace_back(std::move(key), shown_value(shown, pool));
+      if (shown.is_new) entries.index.emplace_back(shown.id, shown_key(shown.close_ms, {}));
+      entries.shown.push_back(&shown);
     }
+    std::sort(entries.shown.begin(), entries.shown.end(), [](const Shown* a, const Shown* b) {
+      return std::tie(a->close_ms, a->id) < std::tie(b->close_ms, b->id);
+    });
+    for (auto* keys : {&entries.shown_gone, &entries.index_gone, &entries.waiting_gone})
+      std::sort(keys->begin(), keys->end());
+    for (auto* puts : {&entries.index, &entries.waiting}) std::sort(puts->begin(), puts->end());
     return entries;
   }
 

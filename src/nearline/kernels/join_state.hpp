@@ -145,18 +145,14 @@ inline Shown shown_of(std::string_view key, std::string_view value, std::vector<
   return shown;
 }
 
-inline std::string shown_value(const Shown& shown, const std::vector<uint16_t>& pool) {
-  const size_t answer = shown.has_answer ? kAnswerBytes + shown.answer.id.size() : 0;
-  std::string value;
-  value.reserve(22 + 2 * size_t{shown.partition_count} + answer + shown.record.size());
+inline void put_shown(std::string& value, const Shown& shown, const std::vector<uint16_t>& pool) {
   put_little(value, shown.time_ms);
   put_little(value, shown.weight);
   put_little(value, shown.partition_count);
-  put_little(value, static_cast<uint32_t>(answer));
+  put_little(value, static_cast<uint32_t>(shown.has_answer ? kAnswerBytes + shown.answer.id.size() : 0));
   for (uint16_t i = 0; i < shown.partition_count; ++i) put_little(value, pool[shown.partitions + i]);
   if (shown.has_answer) put_answer(value, shown.answer);
   value.append(shown.record);
-  return value;
 }
 
 inline std::string waiting_key(int64_t due_ms, Turn turn, std::string_view impression, int64_t position) {

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from nearline.arrays import Floats, Ints
 from nearline.errors import DataError
 from nearline.events.dead_letters import DeadLetter
+from nearline.kernels._join import split_rows
 
 _HEADER = struct.Struct("<Bddq")
 _COPY = 128
@@ -160,12 +161,11 @@ def decode_rows(rows: Sequence[bytes]) -> Rows:
     DataError
         A row is shorter than its header, or of an unknown kind; the message says which.
     """
-    size = _HEADER.size
-    short = next((at for at, row in enumerate(rows) if len(row) < size), len(rows))
-    fields = np.frombuffer(b"".join([row[:size] for row in rows[:short]]), dtype=_FIELDS)
+    headers, records = split_rows(list(rows), _HEADER.size)
+    fields = np.frombuffer(headers, dtype=_FIELDS)
     kind: NDArray[np.uint8] = np.bitwise_and(fields["kind"], np.uint8(_COPY - 1))
     unknown = np.flatnonzero(kind > Kind.TICK)
-    first = int(unknown[0]) if len(unknown) else short
+    first = int(unknown[0]) if len(unknown) else len(records)
     if first < len(rows):
         row = rows[first]
         raise DataError(f"row {first}: expected a labelled example, got {len(row)} bytes {row[:8]!r}")
@@ -174,7 +174,7 @@ def decode_rows(rows: Sequence[bytes]) -> Rows:
         label=np.ascontiguousarray(fields["label"], dtype=np.float64),
         weight=np.ascontiguousarray(fields["weight"], dtype=np.float64),
         time_ms=np.ascontiguousarray(fields["time_ms"], dtype=np.int64),
-        records=[row[size:] for row in rows],
+        records=records,
     )
 
 
