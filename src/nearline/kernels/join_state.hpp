@@ -9,6 +9,8 @@
 #include <tuple>
 #include <vector>
 
+#include "event_heads.hpp"
+
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are little endian, and copied as they are");
 
 namespace nearline {
@@ -98,6 +100,8 @@ void put_little(std::string& out, T value) {
   out.append(bytes, sizeof value);
 }
 
+constexpr bool is_time(int64_t ms) { return ms >= 0 && ms < kMaxTime; }
+
 constexpr size_t kAnswerBytes = 26;  // without the id
 
 inline Answer answer_of(Fields& fields) {
@@ -107,7 +111,7 @@ inline Answer answer_of(Fields& fields) {
   answer.weight = fields.little<double>();
   answer.id = fields.take(fields.little<uint16_t>());
   const double zero = (answer.label - answer.label) + (answer.weight - answer.weight);
-  if (!(zero == 0.0)) throw Unreadable("the join's state: a number is not finite");
+  if (!(zero == 0.0) || !is_time(answer.time_ms)) throw Unreadable("the join's state: a number is out of range");
   return answer;
 }
 
@@ -133,6 +137,7 @@ inline Shown shown_of(std::string_view key, std::string_view value, std::vector<
   shown.close_ms = keys.big();
   shown.id = keys.rest();
   shown.time_ms = fields.little<int64_t>();
+  if (!is_time(shown.time_ms)) throw Unreadable("the join's state: a number is out of range");
   shown.weight = fields.little<double>();
   shown.partition_count = fields.little<uint16_t>();
   const auto size = fields.little<uint32_t>();
