@@ -1,12 +1,9 @@
-"""The join of impressions and feedback: one run of events; and the rows it makes."""
+"""The join of impressions and feedback: one run of events."""
 
 from typing import TypeAlias, final
 
 _Entry: TypeAlias = tuple[bytes, bytes]
 _Changes: TypeAlias = tuple[list[bytes], list[_Entry]]
-
-def split_rows(rows: list[bytes], header: int) -> tuple[bytes, list[bytes]]:
-    """Return the first `header` bytes of all rows together, and the rest of each; up to a row with fewer bytes."""
 
 @final
 class Run:

@@ -46,6 +46,13 @@ nb::bytes to_row(const Row& row, std::string_view record, bool is_copy) {
   return nb::steal<nb::bytes>(made);
 }
 
+// Key and value. A pair of bytes is in no circle of references: the collector of such is told not to look at it.
+nb::tuple to_entry(std::string_view key, std::string_view value) {
+  nb::tuple entry = nb::make_tuple(to_bytes(key), to_bytes(value));
+  PyObject_GC_UnTrack(entry.ptr());
+  return entry;
+}
+
 nb::list to_list(const std::vector<std::string>& keys) {
   nb::list found;
   for (const std::string& key : keys) found.append(to_bytes(key));
@@ -54,7 +61,7 @@ nb::list to_list(const std::vector<std::string>& keys) {
 
 nb::list to_list(const std::vector<std::pair<std::string, std::string>>& entries) {
   nb::list found;
-  for (const auto& [key, value] : entries) found.append(nb::make_tuple(to_bytes(key), to_bytes(value)));
+  for (const auto& [key, value] : entries) found.append(to_entry(key, value));
   return found;
 }
 
@@ -64,7 +71,7 @@ nb::list to_list(const std::vector<const Shown*>& impressions, const std::vector
   for (const Shown* shown : impressions) {
     value.clear();
     put_shown(value, *shown, pool);
-    found.append(nb::make_tuple(to_bytes(shown_key(shown->close_ms, shown->id)), to_bytes(value)));
+    found.append(to_entry(shown_key(shown->close_ms, shown->id), value));
   }
   return found;
 }
@@ -246,24 +253,9 @@ class Run {
   std::vector<nb::object> kept_;
 };
 
-// The first bytes of all rows, one after the other, and the rest of each; up to the first row that is shorter.
-nb::tuple split_rows(const nb::list& rows, size_t header) {
-  std::string headers;
-  headers.reserve(header * rows.size());
-  nb::list rests;
-  for (const nb::handle row : rows) {
-    const std::string_view bytes = view_of(row);
-    if (bytes.size() < header) break;
-    headers.append(bytes.substr(0, header));
-    rests.append(to_bytes(bytes.substr(header)));
-  }
-  return nb::make_tuple(to_bytes(headers), rests);
-}
-
 }  // namespace
 
 NB_MODULE(_join, m) {
-  m.def("split_rows", &split_rows, "rows"_a, "header"_a);
   nb::class_<Run>(m, "Run")
       .def(nb::init<const nb::tuple&, const nb::object&, uint32_t, int64_t, int64_t>(), "choices"_a,
            "owners"_a.none(), "partitions"_a, "high_ms"_a, "tick"_a)

@@ -87,19 +87,23 @@ class ChunkReader:
         fixed, other = served.fixed, served.generation != self._generation
         if other.any():
             fixed = np.where(other, self._model.fixed.contribution(examples), fixed)
-        records = [rows.records[i] for i in here.tolist()]
+        records = _chosen(rows.records, here)
         takes_back = rows.kind[here] == Kind.TAKE_BACK
         return Chunk(position[here], takes_back, examples, served, examples.offset + fixed, records), dead
 
     def _examples(self, rows: Rows, here: Ints) -> tuple[Examples, Served]:
         return examples_from_records(
-            [rows.records[i] for i in here.tolist()],
+            _chosen(rows.records, here),
             rows.label[here],
             rows.weight[here],
             bags=self._bags,
             kinds=self._kinds,
             effects=self._effects,
         )
+
+
+def _chosen(records: list[bytes], here: Ints) -> list[bytes]:
+    return records if len(here) == len(records) else [records[i] for i in here.tolist()]
 
 
 def entity_names(chunk: Chunk, kind: str) -> list[str]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from nearline.arrays import Floats, Ints
 from nearline.errors import DataError
 from nearline.events.dead_letters import DeadLetter
-from nearline.kernels._join import split_rows
+from nearline.kernels._records import split_rows
 
 _HEADER = struct.Struct("<Bddq")
 _COPY = 128
