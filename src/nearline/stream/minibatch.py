@@ -144,7 +144,10 @@ class MiniBatches:
         """The number by which each row's entity is known here, -1 for none."""
         if not isinstance(entities, Numbered):
             names = list({name: None for name in entities if name is not None})
-            number_of = {None: -1, **dict(zip(names, self._numbers(names), strict=True))}
+            number_of: dict[str | None, int] = {
+                None: -1,
+                **dict(zip(names, self._numbers(names), strict=True)),
+            }
             return np.array([number_of[name] for name in entities], dtype=np.int64)
         used = np.zeros(len(entities.names) + 1, dtype=np.bool_)
         used[entities.code] = True
