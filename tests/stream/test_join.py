@@ -20,7 +20,15 @@ from nearline.stream.join import Join
 from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import JoinState, MemoryJoinState
-from nearline.stream.joined import JoinCounts, JoinedExample, Kind, decode_rows, rows_by_partition
+from nearline.stream.joined import (
+    JoinCounts,
+    JoinedExample,
+    Kind,
+    decode_rows,
+    encode_row,
+    row_time_ms,
+    rows_by_partition,
+)
 
 TICK = encode_event(Tick(1))
 WORDS = {Kind.LEARN: "learn", Kind.TAKE_BACK: "take back"}
@@ -169,8 +177,16 @@ def test_rows_come_back_from_their_bytes() -> None:
     assert rows.weight.tolist() == [2.0, 1.0, 0.0]
     assert rows.time_ms.tolist() == [17, 18, 20]
     assert rows.records == [b"record", b"", b""]
-    with pytest.raises(DataError, match="row 1: expected a labelled example"):
-        decode_rows([by_partition[2][0], b"short"])
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x00", b"short", b"\x05" + bytes(40)])
+def test_a_row_that_cannot_be_read_is_said_to_be_so_in_its_place(damaged: bytes) -> None:
+    row = encode_row(JoinedExample(b"record", 1.5, 2.0, 17, Kind.LEARN, (0,)))
+    rows = decode_rows([row, damaged, row])
+    assert rows.kind.tolist() == [Kind.LEARN, Kind.UNREADABLE, Kind.LEARN]
+    assert rows.records == [b"record", damaged, b"record"]
+    assert rows.time_ms.tolist() == [17, 0, 17]
+    assert row_time_ms(b"\x00") == 0
 
 
 def test_every_partition_hears_when_event_time_passes_a_multiple_of_the_tick() -> None:

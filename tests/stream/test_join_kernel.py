@@ -34,7 +34,7 @@ class Outcome:
 
 
 def everything_in(state: MemoryJoinState) -> list[list[Entry]]:
-    return [sorted(state._entries[table].items()) for table in TABLES]
+    return [list(state.entries(table).items()) for table in TABLES]
 
 
 def by_kernel(choices: JoinSettings, route: Route, runs: Sequence[Sequence[bytes]]) -> list[Outcome]:
@@ -245,7 +245,7 @@ def test_a_damaged_state_is_refused(table: Table, left: range) -> None:
     for size in left:
         state = MemoryJoinState()
         join.push(1, before, state)
-        key, value = max(state._entries[table].items())
+        key, value = max(state.entries(table).items())
         state.save(state.progress(), {table: Changes([], [(key, value[:size])])})
         with pytest.raises(DataError, match=r"the join's state: .*; join the log anew"):
             join.push(4, [*after, tick], state)

@@ -16,6 +16,8 @@ from nearline.model.game import GameModel
 from nearline.stream.given_others import Observed
 from nearline.stream.joined import Kind, Rows
 
+UNREADABLE = "row: damaged in the row log: it cannot be read as a labelled example"
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,13 +74,16 @@ class ChunkReader:
 
     def read(self, position: Ints, rows: Rows) -> tuple[Chunk, list[DeadLetter]]:
         """The examples among the rows at these positions, and those rows that cannot be read."""
-        here = np.flatnonzero(rows.kind != Kind.TICK)
-        dead: list[DeadLetter] = []
+        here = np.flatnonzero(rows.kind <= Kind.TAKE_BACK)
+        dead = [
+            DeadLetter(int(position[i]), UNREADABLE, rows.records[i], int(rows.time_ms[i]))
+            for i in np.flatnonzero(rows.kind == Kind.UNREADABLE).tolist()
+        ]
         try:
             examples, served = self._examples(rows, here)
         except DataError:
             faults = {i: fault for i in here.tolist() if (fault := fault_of(rows.records[i])) is not None}
-            dead = [
+            dead += [
                 DeadLetter(int(position[i]), fault, rows.records[i], int(rows.time_ms[i]))
                 for i, fault in faults.items()
             ]

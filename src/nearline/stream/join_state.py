@@ -20,7 +20,6 @@ An impression, and a feedback, little endian::
         the record
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, final
@@ -78,6 +77,10 @@ class JoinState(Protocol):
         """Keep what a run of events changed."""
 
 
+_SLOT = 7
+"""Bytes of a key that a slot is filed under."""
+
+
 def time_key(time_ms: int) -> bytes:
     """The key, of those in the tables sorted by time, that is before all of a time that is not negative."""
     return max(time_ms, 0).to_bytes(8)
@@ -89,8 +92,8 @@ class MemoryJoinState:
 
     def __init__(self) -> None:
         self._progress = Progress()
-        self._entries: dict[Table, dict[bytes, bytes]] = {table: {} for table in TABLES}
-        self._keys: dict[Table, list[bytes]] = {table: [] for table in TABLES}
+        # By all of the time in a key but its last byte: what falls due lies in few of these.
+        self._slots: dict[Table, dict[bytes, dict[bytes, bytes]]] = {table: {} for table in TABLES}
 
     def progress(self) -> Progress:
         """How far the join is."""
@@ -98,26 +101,38 @@ class MemoryJoinState:
 
     def between(self, table: Table, begin_ms: int, end_ms: int) -> list[Entry]:
         """Return the entries of these times."""
-        entries = self._entries[table]
-        return [(key, entries[key]) for key in self.keys_between(table, begin_ms, end_ms)]
+        slots = self._slots[table]
+        return [(key, slots[key[:_SLOT]][key]) for key in self.keys_between(table, begin_ms, end_ms)]
 
     def keys_between(self, table: Table, begin_ms: int, end_ms: int) -> list[bytes]:
         """Return their keys alone."""
-        keys = self._keys[table]
-        return keys[bisect_left(keys, time_key(begin_ms)) : bisect_left(keys, time_key(end_ms))]
+        begin, end = time_key(begin_ms), time_key(end_ms)
+        slots = [keys for slot, keys in self._slots[table].items() if begin[:_SLOT] <= slot <= end[:_SLOT]]
+        return sorted(key for keys in slots for key in keys if begin <= key < end)
 
     def get_many(self, table: Table, keys: Sequence[bytes]) -> list[Entry]:
         """Return the entries under these keys."""
-        entries = self._entries[table]
-        return [(key, entries[key]) for key in keys if key in entries]
+        slots, nothing = self._slots[table], dict[bytes, bytes]()
+        found = ((key, slots.get(key[:_SLOT], nothing).get(key)) for key in keys)
+        return [(key, value) for key, value in found if value is not None]
 
     def save(self, progress: Progress, changes: dict[Table, Changes]) -> None:
         """Keep what a run of events changed."""
         self._progress = progress
         for table, of_table in changes.items():
-            entries = self._entries[table]
+            slots = self._slots[table]
             for key in of_table.gone:
+                entries = slots.get(key[:_SLOT], {})
                 entries.pop(key, None)
-            entries.update(of_table.put)
-            if table != "index":  # which is not asked for ranges
-                self._keys[table] = sorted(entries)
+                if not entries:
+                    slots.pop(key[:_SLOT], None)
+            for key, value in of_table.put:
+                slots.setdefault(key[:_SLOT], {})[key] = value
+
+    def entries(self, table: Table) -> dict[bytes, bytes]:
+        """All of a table, in the order of the keys."""
+        return {
+            key: value
+            for _, slot in sorted(self._slots[table].items())
+            for key, value in sorted(slot.items())
+        }
