@@ -20,6 +20,13 @@ def test_every_command_explains_itself(command, nearline):
     assert "--json" in out
 
 
+def test_the_list_of_commands_loads_none_of_them():
+    code = "import sys; from nearline.cli.main import run; run(['--help']); print({*sys.modules} & {'numpy', 'scipy'})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603 - ourselves
+    assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
+    assert done.stdout.endswith("set()\n")
+
+
 def test_without_a_command_the_help_is_shown_as_wrong_usage(nearline):
     code, out, err = nearline()
     assert (code, out) == (2, "")

@@ -136,7 +136,7 @@ def test_every_page_fits_and_can_be_read(opened, tmp_path, look):
     for name, path in PAGES.items():
         if name != "overview":
             page.goto(root + path)
-        charts = {"overview": 3, "entity": 1}.get(name, 0)
+        charts = {"overview": 4, "entity": 1}.get(name, 0)
         playwright.expect(page.locator(".plot canvas")).to_have_count(charts)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         assert page.evaluate(FAINT) == [], name

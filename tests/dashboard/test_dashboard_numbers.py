@@ -18,7 +18,7 @@ from nearline.dashboard.overview import overview
 from nearline.dashboard.quality import Judged, Level, judge, over_time
 from nearline.dashboard.row_tail import RowTail, ServedRows
 from nearline.dashboard.standing import standing
-from nearline.dashboard.traffic import feedback_delays, recent_rate, traffic
+from nearline.dashboard.traffic import delays_over_time, feedback_delays, recent_rate, traffic
 from nearline.dashboard.watched import Watched
 from nearline.errors import ModelError
 from nearline.events.dead_letters import DeadLetter, encode_dead_letter
@@ -185,8 +185,21 @@ def test_delays_are_from_feedback_to_the_clock_of_the_worker(shop, look):
     joined = dict(zip(look.rows.ids, look.rows.joined_ms.tolist(), strict=True))
     expected = [(joined[name] - one.time_ms) / 1000 for name, one in feedback.items() if name in joined]
     found = feedback_delays(look.events, look.rows)
-    assert sorted(found) == pytest.approx(sorted(expected))
-    assert len(found) > 10
+    assert sorted(found.seconds) == pytest.approx(sorted(expected))
+    assert len(found.seconds) > 10
+
+
+def test_delays_over_time_are_quantiles_of_the_rows_written_in_each_stretch(look):
+    delays = feedback_delays(look.events, look.rows)
+    found = delays_over_time(delays)
+    seen = 0
+    for second, median, most in zip(found.seconds, found.median, found.most, strict=True):
+        some = delays.seconds[
+            (delays.joined_ms // 1000 - second >= 0) & (delays.joined_ms // 1000 - second < found.width_s)
+        ]
+        assert (median, most) == pytest.approx(np.quantile(some, (0.5, 0.95)))
+        seen += len(some)
+    assert seen == len(delays.seconds) > 0
 
 
 def test_an_entity_is_what_the_store_believes_of_it(shop, look):

@@ -56,7 +56,7 @@ def test_a_whole_number_stays_a_real_one_and_what_is_not_finite_is_null():
         ([b"", b""], [["\ud800"]], UnicodeEncodeError),
         ([b"", b""], [[None]], TypeError),
         (["", b""], [[1]], TypeError),
-        ([b"", b""], [7], TypeError),
+        ([b"", b""], [7], ValueError),
         ([b"", b""], [np.zeros((2, 2))], ValueError),
         ([b"", b""], [np.zeros((2, 1, 1))], ValueError),
     ],

@@ -66,7 +66,7 @@ def draw_precision(rng: np.random.Generator, d: int) -> Floats:
     return np.asarray(factor @ factor.T + 0.5 * np.eye(d), dtype=np.float64)
 
 
-def fit(problem: Problem, *, features: Features | None = None, method: Method = Method.CHOOSE) -> Gaussian:
+def fit(problem: Problem, *, features: "Features | None" = None, method: Method = Method.CHOOSE) -> Gaussian:
     """Update by the kernels; the fit must succeed (or have had no rows)."""
     belief, status = update_one(
         problem.belief,

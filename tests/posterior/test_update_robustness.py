@@ -314,3 +314,38 @@ except MemoryError:
     print("MemoryError")
 """)
     assert (done.returncode, done.stdout) == (0, "MemoryError\n"), done.stderr
+
+
+def unaligned(array):
+    room = np.empty(array.nbytes + 1, np.uint8)
+    moved = room[1:].view(array.dtype).reshape(array.shape)
+    moved[:] = array
+    return moved
+
+
+FORMS = {
+    "the other byte order": lambda array: array.astype(array.dtype.newbyteorder()),
+    "by columns": np.asfortranarray,
+    "every second": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+    "whole numbers": lambda array: array.astype(np.int32),
+    "half precision": lambda array: array.astype(np.float16),
+    "unaligned": unaligned,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_of_other_forms_are_read_as_what_they_hold(form):
+    belief, x, y = Gaussian(np.zeros(2), np.eye(2)), np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([1.0, 0.0])
+    expected, _ = update_one(belief, x, y, Outcome.BERNOULLI)
+    found, status = update_one(belief, FORMS[form](x), FORMS[form](y), Outcome.BERNOULLI)
+    assert status is Status.LEARNED
+    np.testing.assert_array_equal(found.mean, expected.mean)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1.0, 0.0], np.array(["1", "0"]), np.array([1j, 0.0]), np.array([1, 0], object)]
+)
+def test_what_is_no_array_of_real_numbers_is_refused(wrong):
+    belief = Gaussian(np.zeros(2), np.eye(2))
+    with pytest.raises(ValueError, match="real numbers"):
+        update_one(belief, np.eye(2), wrong, Outcome.BERNOULLI)

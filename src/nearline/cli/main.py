@@ -17,21 +17,39 @@ from nearline.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE
 from nearline.errors import ConfigError, NearlineError
 
 _COMMANDS: Final = {
-    "train": "nearline.cli.train:train_command",
-    "refit": "nearline.cli.refit:refit_command",
-    "score": "nearline.cli.score:score_command",
-    "evaluate": "nearline.cli.evaluate:evaluate_command",
-    "replay": "nearline.cli.replay:replay_command",
-    "inspect": "nearline.cli.inspect:inspect_command",
-    "generations": "nearline.cli.generations:generations_app",
-    "publish": "nearline.cli.publish:publish_command",
-    "worker": "nearline.cli.worker:worker_command",
-    "serve": "nearline.cli.serve:serve_command",
-    "dashboard": "nearline.cli.dashboard:dashboard_command",
-    "demo": "nearline.cli.demo:demo_command",
-    "log": "nearline.cli.log:log_app",
+    "train": (
+        "nearline.cli.train:train_command",
+        "Train a model, judge it on rows held out, write a report.",
+    ),
+    "refit": (
+        "nearline.cli.refit:refit_command",
+        "Learn new rows on top of a model, or a deployment's next one.",
+    ),
+    "score": (
+        "nearline.cli.score:score_command",
+        "Predict rows: mean, uncertainty and what each effect adds.",
+    ),
+    "evaluate": ("nearline.cli.evaluate:evaluate_command", "Judge a model on rows it has not seen."),
+    "replay": (
+        "nearline.cli.replay:replay_command",
+        "Compare levels of freshness on a stream, in time order.",
+    ),
+    "inspect": (
+        "nearline.cli.inspect:inspect_command",
+        "Show what is believed of an entity, and how it changed.",
+    ),
+    "generations": (
+        "nearline.cli.generations:generations_app",
+        "Show, switch and delete a store's generations.",
+    ),
+    "publish": ("nearline.cli.publish:publish_command", "Make a model a deployment's next generation."),
+    "worker": ("nearline.cli.worker:worker_command", "Join events and learn from them, until it is stopped."),
+    "serve": ("nearline.cli.serve:serve_command", "Rank and score over HTTP, and log what was shown."),
+    "dashboard": ("nearline.cli.dashboard:dashboard_command", "Show a deployment in a browser."),
+    "demo": ("nearline.cli.demo:demo_command", "Serve simulated visitors and learn from their clicks."),
+    "log": ("nearline.cli.log:log_app", "Append events to a log, and read them."),
 }
-"""Name of each command, and where it is: a function, or a group of its own."""
+"""Name of each command, where it is, a function or a group of its own, and what the list of commands says of it."""
 
 # Typer's older releases import Click's errors, its newer ones define their own: both export this one's children.
 _UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -44,6 +62,10 @@ class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - of Click's
         return list(_COMMANDS)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - of Click's
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in _COMMANDS.items()])
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - of Click's, or of Typer's copy of it
         if cmd_name in _COMMANDS and cmd_name not in self.commands:
             self.commands[cmd_name] = _load(cmd_name)
@@ -51,7 +73,7 @@ class _Commands(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    module, attribute = _COMMANDS[name].split(":")
+    module, attribute = _COMMANDS[name][0].split(":")
     collecting = gc.isenabled()
     gc.disable()  # what modules are made of stays: looking for garbage among it takes a tenth of the time
     try:

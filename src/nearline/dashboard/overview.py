@@ -8,7 +8,7 @@ from nearline.arrays import Floats, Ints
 from nearline.clock import utc
 from nearline.dashboard import words
 from nearline.dashboard.quality import LOSS, over_time
-from nearline.dashboard.traffic import feedback_delays, recent_rate, traffic
+from nearline.dashboard.traffic import Delays, delays_over_time, feedback_delays, recent_rate, traffic
 from nearline.dashboard.view import Chart, Live, Number, Series, Table
 from nearline.dashboard.watched import Look
 from nearline.evaluate.words import count, number, percent
@@ -25,11 +25,12 @@ _FATES = {
 
 def overview(look: Look) -> Live:
     """Everything the first page shows."""
+    delays = feedback_delays(look.events, look.rows)
     return Live(
         _said(look),
         _numbers(look),
-        (_fates(look), _levels(look), _delays(look), _partitions(look)),
-        _charts(look),
+        (_fates(look), _levels(look), _delays(delays), _partitions(look)),
+        (*_charts(look), _delay_chart(delays)),
     )
 
 
@@ -107,16 +108,27 @@ def _level_columns(look: Look) -> tuple[str, ...]:
     return ("parts", LOSS[look.model.outcome], "above all parts", "observed / expected")
 
 
-def _delays(look: Look) -> Table:
-    delays = feedback_delays(look.events, look.rows)
+def _delays(delays: Delays) -> Table:
     rows = []
-    if len(delays):
+    if len(delays.seconds):
         shares = (0.05, 0.5, 0.95, 1.0)
-        found = np.quantile(delays, shares).tolist()
+        found = np.quantile(delays.seconds, shares).tolist()
         rows = [(percent(share, 0), words.age(seconds)) for share, seconds in zip(shares, found, strict=True)]
-    caption = f"From feedback to the row log: {count(len(delays))} rows"
+    caption = f"From feedback to the row log: {count(len(delays.seconds))} rows"
     return Table(
         "delays", caption, ("share of rows", "at most"), tuple(rows), empty="No row with feedback yet."
+    )
+
+
+def _delay_chart(delays: Delays) -> Chart:
+    found = delays_over_time(delays)
+    return _chart(
+        "delay",
+        "Seconds from feedback to the row log",
+        f"What half of the rows, and 95 %, took at most, in stretches of {words.span(found.width_s)} by the clock.",
+        found.seconds,
+        {"95 %": found.most, "half": found.median},
+        digits=2,
     )
 
 

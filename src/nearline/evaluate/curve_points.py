@@ -4,14 +4,14 @@ Curves are thinned to a few hundred points, so a report is as small for a billio
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import final
 
 import numpy as np
-from scipy.special import ndtri
 
 from nearline.arrays import Floats
-from nearline.evaluate.metrics import checked_weight
 from nearline.evaluate.ranked import Masses, Ranked, in_equal_mass_bins, ratio
+from nearline.evaluate.weights import checked_weight
 from nearline.posterior.outcomes import Outcome
 
 _POINTS = 240
@@ -104,7 +104,7 @@ def _calibration(
 
     predicted, observed = mean_in_bins(prediction), mean_in_bins(y)
     rows = weight.sum() ** 2 / (weight**2).sum() / bins
-    z = float(ndtri(0.5 + 0.5 * level))
+    z = NormalDist().inv_cdf(0.5 + 0.5 * level)
     if outcome is Outcome.BERNOULLI:
         middle = (observed + z**2 / (2.0 * rows)) / (1.0 + z**2 / rows)
         spread = np.clip(observed * (1.0 - observed), 0.0, None) / rows + z**2 / (4.0 * rows**2)

@@ -11,8 +11,8 @@ import numpy as np
 
 from nearline.arrays import Bools, Floats, Ints
 from nearline.errors import DataError
-from nearline.evaluate.metrics import checked_weight
 from nearline.evaluate.ranked import ratio
+from nearline.evaluate.weights import checked_weight
 from nearline.posterior.outcomes import Outcome
 
 

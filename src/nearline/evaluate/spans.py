@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from nearline.arrays import Ints
 from nearline.clock import duration_ms
 from nearline.errors import ConfigError
-from nearline.evaluate.replay import Stream
+
+if TYPE_CHECKING:  # a configuration is read before what takes long to load
+    from nearline.evaluate.replay import Stream
 
 
 @final
@@ -39,7 +41,7 @@ class Span:
         """In words."""
         return self.text if self.share is None else f"{self.text} of the stream"
 
-    def marks(self, stream: Stream, begin: int) -> Ints:
+    def marks(self, stream: "Stream", begin: int) -> Ints:
         """The rows after `begin` that lie whole spans behind it; never between two rows of the same time."""
         n = len(stream)
         if self.share is not None:
@@ -53,7 +55,7 @@ class Span:
         rows = np.unique(np.searchsorted(stream.time_ms, np.ceil(times).astype(np.int64)))
         return rows[(rows > begin) & (rows < n)].astype(np.int64)
 
-    def begins_before(self, stream: Stream, row: int) -> int:
+    def begins_before(self, stream: "Stream", row: int) -> int:
         """The row one span before a row; 0 where the stream does not reach back that far."""
         if self.share is not None:
             return max(0, row - max(1, round(self.share * len(stream))))
@@ -72,7 +74,7 @@ def _positive_ms(text: str) -> float:
     return float(ms)
 
 
-def first_of_time(stream: Stream, rows: Ints, *, after: int = 0) -> Ints:
+def first_of_time(stream: "Stream", rows: Ints, *, after: int = 0) -> Ints:
     """Each row's first companion of the same time, where it comes after the row `after`."""
     start = stream.group_start[np.searchsorted(stream.group_start, rows, side="right") - 1]
     return start[start > after].astype(np.int64)

@@ -15,10 +15,10 @@ from nearline.errors import DataError
 from nearline.evaluate.bootstrap import Estimate, Statistic, bootstrap, estimates
 from nearline.evaluate.catalogue import METRICS
 from nearline.evaluate.measures import Measures
-from nearline.evaluate.metrics import checked_weight
 from nearline.evaluate.per_entity import EntityValues, entity_aucs, entity_precisions
 from nearline.evaluate.ranked import ratio
 from nearline.evaluate.results import Evaluation, MetricResult, Slice
+from nearline.evaluate.weights import checked_weight
 from nearline.posterior.outcomes import Outcome
 
 SIZE_GROUPS: Final = (("new", 0, 0), ("1-5", 1, 5), ("6-50", 6, 50), ("more than 50", 51, None))

@@ -54,17 +54,11 @@ nb::object attribute(nb::handle owner, const char* name) {
 template <class T>
 Values<T> values_of(nb::handle value, const char* name) {
   if (value.is_none()) return {};
-  Py_buffer view{};
-  const int access = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (std::is_const_v<T> ? 0 : PyBUF_WRITABLE);
-  const bool found = PyObject_GetBuffer(value.ptr(), &view, access) == 0;
-  if (!found) PyErr_Clear();
-  const bool fits = found && is_format_of<std::remove_const_t<T>>(view.format);
-  T* data = static_cast<T*>(view.buf);
-  const int64_t size = fits ? view.len / static_cast<int64_t>(sizeof(T)) : 0;
-  if (found) PyBuffer_Release(&view);
-  if (!fits) reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
+  PyArrayObject* array = array_behind<T>(value);
+  if (!array) reject(std::string(name) + " must be a C-contiguous array of the documented dtype");
+  const int64_t size = size_of(array);
   static std::remove_const_t<T> nothing{};   // so that only None is null
-  return {size > 0 ? data : &nothing, size};
+  return {size > 0 ? static_cast<T*>(PyArray_DATA(array)) : &nothing, size};
 }
 
 // An attribute of that kind.
@@ -391,6 +385,10 @@ int64_t score(nb::handle rows, nb::handle beliefs, nb::handle mean, nb::handle v
   std::vector<int8_t> status(static_cast<size_t>(argument.entities));
   job.status = status.data();
   const nb::gil_scoped_release release;
+  if (job.rows.row_start[argument.entities] - job.rows.row_start[0] < argument.count) {   // some are of no entity
+    std::fill(job.mean, job.mean + argument.count, 0.0);
+    if (job.variance) std::fill(job.variance, job.variance + argument.count, 0.0);
+  }
   share_entities(argument.entities, threads, [&](int64_t from, int64_t to) { NEARLINE_DISPATCH(run_score, job, from, to); });
   return first_failed(status);
 }
@@ -538,36 +536,35 @@ int as_int(nb::handle value) {
 // nb::ndarray asks the array by way of Python, and half a dozen such questions cost more than a small update.
 class Doubles {
  public:
-  enum Access { kRead = PyBUF_C_CONTIGUOUS, kWrite = PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE };
+  enum Access { kRead, kWrite };
 
-  // Values to read that are of another type, or not contiguous, are copied. Of None there are none.
+  // Real numbers to read that are of another type, or not in order, are copied. Of None there are none.
   Doubles(nb::handle array, Access access) {
     if (array.is_none() || borrow(array, access)) return;
-    nb::ndarray<nb::numpy, const double, nb::c_contig, nb::device::cpu> copy;
-    require(access == kRead && nb::try_cast(array, copy) && borrow(nb::cast(copy), access),
-            "expected real numbers to read, and writable contiguous float64 arrays to write");
+    const bool is_real = is_array(array) && PyTypeNum_ISNUMBER(type_of(array)) && !PyTypeNum_ISCOMPLEX(type_of(array));
+    const bool is_bool = is_array(array) && PyTypeNum_ISBOOL(type_of(array));
+    if (access == kRead && (is_real || is_bool)) copy_ = array.attr("astype")("float64", "C");
+    require(copy_.is_valid() && borrow(copy_, access),
+            "expected arrays of real numbers to read, and writable contiguous float64 arrays to write");
   }
-  Doubles(const Doubles&) = delete;
-  Doubles& operator=(const Doubles&) = delete;
-  ~Doubles() { PyBuffer_Release(&view_); }
 
-  bool is_absent() const { return view_.obj == nullptr; }
-  double* data() const { return static_cast<double*>(view_.buf); }
+  bool is_absent() const { return array_ == nullptr; }
+  double* data() const { return array_ ? static_cast<double*>(PyArray_DATA(array_)) : nullptr; }
   bool has_shape(std::initializer_list<int64_t> shape) const {
-    return !is_absent() && view_.ndim == static_cast<int>(shape.size()) &&
-           std::equal(shape.begin(), shape.end(), view_.shape);
+    return array_ && PyArray_NDIM(array_) == static_cast<int>(shape.size()) &&
+           std::equal(shape.begin(), shape.end(), PyArray_DIMS(array_));
   }
   // The length of a vector; -1 if it is none.
-  int64_t length() const { return !is_absent() && view_.ndim == 1 ? view_.shape[0] : -1; }
+  int64_t length() const { return array_ && PyArray_NDIM(array_) == 1 ? PyArray_DIMS(array_)[0] : -1; }
 
  private:
+  static int type_of(nb::handle array) { return PyArray_TYPE(reinterpret_cast<PyArrayObject*>(array.ptr())); }
   bool borrow(nb::handle array, Access access) {
-    if (PyObject_GetBuffer(array.ptr(), &view_, access | PyBUF_FORMAT) != 0) PyErr_Clear();
-    else if (std::strcmp(view_.format, "d") == 0) return true;
-    PyBuffer_Release(&view_);
-    return false;
+    array_ = access == kRead ? array_behind<const double>(array) : array_behind<double>(array);
+    return array_ != nullptr;
   }
-  Py_buffer view_{};
+  PyArrayObject* array_ = nullptr;   // outlives the call, or is the copy
+  nb::object copy_;
 };
 
 // One belief over dense rows, without the cost of describing blocks; returns the status. The precisions are squares,

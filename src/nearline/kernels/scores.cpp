@@ -20,11 +20,13 @@ Vec load_any(const T* p) {
 
 constexpr int kAtOnce = 4;   // rows whose sums are under way together: as many as hide the latency of an addition
 
-// acc[r] <- the products of row r and b in [0, to), a multiple of kWidth, in kWidth sums. What lies `ahead` of the rows
+// acc[r] <- the products of row(r) and b in [0, to), a multiple of kWidth, in kWidth sums. What lies `ahead` of the rows
 // is fetched meanwhile.
-template <class T>
-void add_products(const T* const* x, int64_t ahead, const double* b, int64_t to, Vec* acc) {
+template <class T, class Row>
+inline void add_products(const Row& row, int64_t ahead, const double* b, int64_t to, Vec* acc) {
   Vec own[kAtOnce] = {};
+  const T* x[kAtOnce];
+  for (int r = 0; r < kAtOnce; ++r) x[r] = row(r);
   for (int64_t j = 0; j < to; j += kWidth) {
     const Vec right = load(b + j);
     NEARLINE_UNROLL
@@ -38,15 +40,18 @@ void add_products(const T* const* x, int64_t ahead, const double* b, int64_t to,
 }
 
 // x . b of kBlock rows of d values: a row's sum is made of the same additions whatever the other rows are.
-template <class T>
-void dot_dense(const T* const* x, int64_t ahead, const double* b, int64_t d, double* out) {
+template <class T, class Row>
+inline void dot_dense(const Row& row, int64_t ahead, const double* b, int64_t d, double* out) {
   const int64_t whole = d / kWidth * kWidth;
   Vec acc[kBlock];
-  for (int r = 0; r < kBlock; r += kAtOnce) add_products(x + r, ahead, b, whole, acc + r);
+  NEARLINE_UNROLL
+  for (int from = 0; from < kBlock; from += kAtOnce)
+    add_products<T>([&](int r) { return row(from + r); }, ahead, b, whole, acc + from);
+  NEARLINE_UNROLL
   for (int r = 0; r < kBlock; r += kWidth) store(out + r, sums(acc + r));
   for (int r = 0; whole < d && r < kBlock; ++r) {
     double rest = 0.0;
-    for (int64_t j = whole; j < d; ++j) rest += static_cast<double>(x[r][j]) * b[j];
+    for (int64_t j = whole; j < d; ++j) rest += static_cast<double>(row(r)[j]) * b[j];
     out[r] += rest;
   }
 }
@@ -54,18 +59,21 @@ void dot_dense(const T* const* x, int64_t ahead, const double* b, int64_t d, dou
 template <class T, class Put>
 void dot_dense_rows(const Rows& rows, const T* x, int64_t e, const double* b, int64_t d, const Put& put) {
   const int64_t to = rows.row_start[e + 1], apart = rows.columns;
-  const auto walk = [&](const auto& at) {
-    for (int64_t i = rows.row_start[e]; i < to; i += kBlock) {
-      const int64_t last = std::min<int64_t>(kBlock, to - i) - 1;
-      const T* some[kBlock];   // the last row again where there are no more
-      for (int r = 0; r < kBlock; ++r) some[r] = x + at(i + std::min<int64_t>(r, last)) * apart;
-      double out[kBlock];
-      dot_dense(some, kAtOnce * apart, b, d, out);
-      for (int r = 0; r <= last; ++r) put(at(i + r), out[r]);
-    }
-  };
-  if (rows.row) walk([&](int64_t i) { return rows.row[i]; });
-  else walk([](int64_t i) { return i; });
+  int64_t i = rows.row_start[e];
+  double out[kBlock];
+  for (; !rows.row && i + kBlock <= to; i += kBlock) {   // one after the other
+    const T* first = x + i * apart;
+    dot_dense<T>([&](int r) { return first + r * apart; }, kAtOnce * apart, b, d, out);
+    for (int r = 0; r < kBlock; ++r) put(i + r, out[r]);
+  }
+  for (; i < to; i += kBlock) {
+    const int64_t count = std::min<int64_t>(kBlock, to - i);
+    int64_t place[kBlock];   // the last row again where there are no more
+    for (int64_t r = 0; r < kBlock; ++r) place[r] = i + std::min(r, count - 1);
+    for (int64_t r = 0; rows.row && r < kBlock; ++r) place[r] = rows.row[place[r]];
+    dot_dense<T>([&](int r) { return x + place[r] * apart; }, kAtOnce * apart, b, d, out);
+    for (int64_t r = 0; r < count; ++r) put(place[r], out[r]);
+  }
 }
 
 // Calls put(row, x . b) for each row of entity e. False if a feature lies outside the block.
@@ -260,11 +268,54 @@ void for_normals_of(const DrawJob& job, int64_t e, int64_t d, int64_t first, int
   for_normals(name, {column, d}, draws, ws.get(kSquares, 2 * padded(draws * d)), put);
 }
 
+// z <- U^-1 z for U [d][d] as it is packed; z is padded with zeros. The same additions in the same order as
+// solve_upper, without the square.
+void solve_upper_packed(const double* packed, int64_t d, int64_t dp, double* z) {
+  for (int64_t i = dp - kBlock; i >= 0; i -= kBlock) {
+    const int64_t rows = std::min<int64_t>(kBlock, d - i);
+    const double* row[kBlock];   // row[r][j] is U[i + r][j], and of the padding any row at all
+    for (int64_t r = 0; r < kBlock; ++r) {
+      const int64_t k = i + std::min(r, rows - 1);
+      row[r] = packed + k * d - k * (k - 1) / 2 - k;
+    }
+    Vec acc[kBlock] = {};
+    int64_t j = i + kBlock;
+    for (; j + kWidth <= d; j += kWidth) {
+      const Vec right = load(z + j);
+      NEARLINE_UNROLL
+      for (int r = 0; r < kBlock; ++r) acc[r] += load(row[r] + j) * right;
+    }
+    for (int64_t at = j; at < d; at += kWidth) {   // the last columns, short of a vector
+      const Vec right = load(z + at);
+      for (int r = 0; r < kBlock; ++r) {
+        double some[kWidth] = {};
+        std::copy(row[r] + at, row[r] + d, some);
+        acc[r] += load(some) * right;
+      }
+    }
+    double own[kBlock], block[kBlock][kBlock] = {}, inverse[kBlock];
+    for (int64_t r = 0; r < kBlock; ++r) {
+      own[r] = z[i + r] - sum(acc[r]);
+      if (r < rows) std::copy(row[r] + i + r, row[r] + i + rows, &block[r][r]);
+      inverse[r] = 1.0 / (r < rows ? block[r][r] : 1.0);
+    }
+    NEARLINE_UNROLL
+    for (int r = kBlock - 1; r >= 0; --r) {
+      own[r] = r < rows ? own[r] * inverse[r] : 0.0;
+      NEARLINE_UNROLL
+      for (int q = 0; q < r; ++q) own[q] -= block[q][r] * own[r];
+    }
+    for (int r = 0; r < kBlock; ++r) z[i + r] = own[r];
+  }
+}
+
 // b [d] <- mean + U^-1 z, of the draw of that number. b has room for the padding.
 void draw_coefficients(const DrawJob& job, int64_t e, const Belief& belief, int64_t draw, Workspace& ws, double* b) {
   for_normals_of(job, e, belief.d, draw, 1, ws, [&](int64_t, int64_t j, double normal) { b[j] = normal; });
   std::fill(b + belief.d, b + belief.dp, 0.0);
-  if (belief.u) {
+  if (job.factor) {
+    solve_upper_packed(job.factor + job.beliefs.packed_start[e], belief.d, belief.dp, b);
+  } else if (belief.u) {
     solve_upper(belief.u, belief.dp, b);
   } else {
     for (int64_t j = 0; j < belief.d; ++j) b[j] /= std::sqrt(belief.diagonal[j]);
@@ -327,9 +378,10 @@ Status draw_many(const DrawJob& job, int64_t e, const Belief& belief, const Plac
 
 Status draw_entity(const DrawJob& job, int64_t e, Workspace& ws) {
   Belief belief;
-  if (!open_belief(job.beliefs, e, ws, true, belief, job.factor)) return kNotPositiveDefinite;
+  const bool one_by_one = job.draws < kBlock, unpacked = !(one_by_one && job.factor);
+  if (!open_belief(job.beliefs, e, ws, unpacked, belief, job.factor)) return kNotPositiveDefinite;
   const Places places(job.rows, job.beliefs, e, ws);
-  if (job.draws < kBlock) return draw_one_by_one(job, e, belief, places, ws);
+  if (one_by_one) return draw_one_by_one(job, e, belief, places, ws);
   return draw_many(job, e, belief, places, ws);
 }
 

@@ -123,16 +123,13 @@ class Column {
       size_ = PyList_GET_SIZE(values.ptr());
       return;
     }
-    Py_buffer view;
-    if (PyObject_GetBuffer(values.ptr(), &view, PyBUF_FORMAT | PyBUF_ND) != 0) throw nb::python_error();
-    const bool is_double = nearline::is_format_of<double>(view.format), is_flat = view.ndim == 1;
-    if (view.ndim > 0) size_ = view.shape[0];
-    if (view.ndim == 2) width_ = view.shape[1];
-    const bool fits = is_flat || view.ndim == 2;
-    PyBuffer_Release(&view);
-    require_that(fits, "a column has one dimension, or two");
-    if (is_double) floats_ = Array<const double>(values, "column");
+    PyArrayObject* doubles = nearline::array_behind<const double>(values);
+    if (doubles) floats_ = Array<const double>(values, "column");
     else integers_ = Array<const int64_t>(values, "column");
+    PyArrayObject* array = doubles ? doubles : nearline::array_behind<const int64_t>(values);
+    require_that(array && (PyArray_NDIM(array) == 1 || PyArray_NDIM(array) == 2), "a column has one dimension, or two");
+    size_ = PyArray_DIMS(array)[0];
+    if (PyArray_NDIM(array) == 2) width_ = PyArray_DIMS(array)[1];
   }
   int64_t size() const { return size_; }
   int64_t width() const { return width_; }

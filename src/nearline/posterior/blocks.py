@@ -1,18 +1,20 @@
 """Many entities at once: their rows of features, and their beliefs in blocks of uneven size, without padding."""
 
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from nearline.arrays import Columns, Floats, Ints
 from nearline.errors import DataError
 from nearline.kernels import _posterior
 from nearline.posterior.gaussian import Gaussian
 
-Features: TypeAlias = NDArray[np.float64] | NDArray[np.float32] | csr_array
+if TYPE_CHECKING:  # takes long to load
+    from scipy.sparse import csr_array
+
+Features: TypeAlias = "NDArray[np.float64] | NDArray[np.float32] | csr_array"
 
 
 @final

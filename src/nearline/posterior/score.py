@@ -16,14 +16,16 @@ def score_blocks(
     `factors` are those of `factor_blocks`, found here if None. Raises `ModelError` if a block lacks a column of its
     rows, or a precision is not positive definite.
     """
-    variance = np.zeros(rows.count)
-    mean = _score(rows, beliefs, variance, factors, threads)
+    mean, variance = np.empty(rows.count), np.empty(rows.count)
+    require_scored(_posterior.score(rows, beliefs, mean, variance, factors, threads))
     return mean, variance
 
 
 def mean_of_blocks(rows: FeatureRows, beliefs: Blocks, *, threads: int = 1) -> Floats:
     """X . mean of each row, float64[rows], without the cost of its variance."""
-    return _score(rows, beliefs, None, None, threads)
+    mean = np.empty(rows.count)
+    require_scored(_posterior.score(rows, beliefs, mean, None, None, threads))
+    return mean
 
 
 def factor_blocks(beliefs: Blocks) -> Floats | None:
@@ -38,14 +40,6 @@ def factor_blocks(beliefs: Blocks) -> Floats | None:
     columns = int(np.diff(beliefs.start).max(initial=0)) if beliefs.column is None else 2**31 - 1
     require_scored(_posterior.factor(beliefs, factor, columns))
     return factor
-
-
-def _score(
-    rows: FeatureRows, beliefs: Blocks, variance: Floats | None, factors: Floats | None, threads: int
-) -> Floats:
-    mean = np.zeros(rows.count)
-    require_scored(_posterior.score(rows, beliefs, mean, variance, factors, threads))
-    return mean
 
 
 def require_scored(failed: int) -> None:
