@@ -1,7 +1,7 @@
 """Rows of the row log -> labelled examples with what served them, as columns."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def _chosen(records: list[bytes], here: Ints) -> list[bytes]:
 
 def entity_names(chunk: Chunk, kind: str) -> list[str]:
     """The names that the entities' codes stand for."""
-    return [str(name) for name in chunk.examples.entities[kind].names.to_pylist()]
+    return cast(list[str], chunk.examples.entities[kind].names.to_pylist())
 
 
 def fault_of(record: bytes) -> str | None:
