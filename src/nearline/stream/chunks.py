@@ -113,7 +113,7 @@ def _chosen(records: list[bytes], here: Ints) -> list[bytes]:
 
 def entity_names(chunk: Chunk, kind: str) -> list[str]:
     """The names that the entities' codes stand for."""
-    return cast(list[str], chunk.examples.entities[kind].names.to_pylist())
+    return cast("list[str]", chunk.examples.entities[kind].names.to_pylist())
 
 
 def fault_of(record: bytes) -> str | None:
