@@ -1,4 +1,4 @@
-"""CPU time of the join per event, decoding not included: state in memory and in LMDB, runs of 5,000 events.
+"""CPU time of the join per event, decoding included: state in memory and in LMDB, runs of 5,000 events.
 
 Half of the impressions are answered, on average a tenth of the window later; the join holds 100,000 impressions open
 and as many closed ones in memory of what came, in the steady state that is measured.
@@ -13,9 +13,9 @@ from statistics import median
 
 from benchmarks.measurement import Bar, Measurement
 from nearline.environment import Environment, Transaction
-from nearline.errors import DataError, LogError
+from nearline.errors import LogError
 from nearline.events.impression import Event, Features, Feedback, Impression
-from nearline.events.wire import decode_events, encode_event
+from nearline.events.wire import encode_event
 from nearline.stream.join import Join
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
 from nearline.stream.join_routes import route_by_entity
@@ -44,17 +44,16 @@ def events(count: int, seed: int = 0) -> list[Event]:
     return drawn[:count]
 
 
-Push = Callable[[int, list[bytes], list[Event | DataError]], object]
+Push = Callable[[int, list[bytes]], object]
 
 
 def microseconds_per_event(push: Push, records: list[bytes], warm: int) -> float:
-    """Median CPU time of a run, per event, after `warm` of them; events are decoded before, as a worker does it."""
+    """Median CPU time of a run, per event, after `warm` of them."""
     spent = []
     for begin in range(0, len(records), RUN):
         part = records[begin : begin + RUN]
-        decoded = decode_events(part)
         start = time.process_time()
-        push(begin + 1, part, decoded)
+        push(begin + 1, part)
         spent.append(time.process_time() - start)
     return median(spent[warm:]) * 1e6 / RUN
 
@@ -63,21 +62,21 @@ def run(quick: bool = False) -> list[Measurement]:
     """Measure both states."""
     runs = 70 if quick else 120
     records = [encode_event(event) for event in events(runs * RUN)]
-    join = Join(JoinSettings(window_ms=OPEN, allowed_lateness_ms=5_000), route_by_entity(EFFECTS, 4), 4)
+    join = Join(JoinSettings(window_ms=OPEN, allowed_lateness_ms=5_000), route_by_entity(EFFECTS, 4))
     memory = MemoryJoinState()
     warm = 2 * runs // 3
 
-    def push_memory(first: int, part: list[bytes], decoded: list[Event | DataError]) -> None:
-        join.push(first, part, decoded, memory)
+    def push_memory(first: int, part: list[bytes]) -> None:
+        join.push(first, part, memory)
 
     found = [_figure("in memory", microseconds_per_event(push_memory, records, warm), 4.0)]
     with tempfile.TemporaryDirectory() as folder:
         environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
         tables = JoinTables.of(environment)
 
-        def push_lmdb(first: int, part: list[bytes], decoded: list[Event | DataError]) -> None:
+        def push_lmdb(first: int, part: list[bytes]) -> None:
             def work(transaction: Transaction) -> None:
-                join.push(first, part, decoded, LmdbJoinState(tables, transaction))
+                join.push(first, part, LmdbJoinState(tables, transaction))
 
             environment.write(work)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks.measurement import Bar, Measurement
 from benchmarks.offered import freshness
+from benchmarks.path_stages import clocked
 from benchmarks.peers import lambda_learner_of_pairs, river
 from benchmarks.shown_pairs import pairs, source
 from benchmarks.whole_path import AT_CLOSE, AT_FEEDBACK, through_the_path
@@ -34,6 +35,7 @@ def _throughput(quick: bool) -> list[Measurement]:
             "events/s",
         ),
     ]
+    found += _stages(count)
     return found + [
         Measurement(
             f"stream: the whole path, beside the learning alone of {name.split(',')[0]}",
@@ -45,6 +47,19 @@ def _throughput(quick: bool) -> list[Measurement]:
         )
         for name, peer in peers.items()
     ]
+
+
+def _stages(count: int) -> list[Measurement]:
+    """Where the time goes, in passes of their own."""
+    found = []
+    for when, settings in (("when it comes", AT_FEEDBACK), ("when the window closes", AT_CLOSE)):
+        with clocked() as seconds:
+            through_the_path(count, settings)
+        found += [
+            Measurement(f"stream: learned {when}: {stage}", 1e6 * spent / count, "us/event")
+            for stage, spent in seconds.items()
+        ]
+    return found
 
 
 def _freshness(quick: bool) -> list[Measurement]:

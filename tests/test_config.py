@@ -13,10 +13,11 @@ from nearline.config import Config, LimitsConfig, parse_config, read_config
 from nearline.errors import ConfigError
 from nearline.posterior.forgetting import Forgetting
 from nearline.serve.limits import Limits
+from nearline.stream.drift import DriftSettings
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
 from nearline.stream.minibatch_settings import MiniBatchSettings
-from nearline.wiring.deployment import stream_folder, worker_settings
+from nearline.wiring.deployment import drift_settings, stream_folder, worker_settings
 from nearline.wiring.training import checked, pointed_at, training_settings
 
 GOOD = """
@@ -75,6 +76,8 @@ MISTAKES = [
         "stream.tick_after: expected 'none' or a duration such as '10m', got",
     ),
     ("stream.minibatch.row = 1", "stream.minibatch.row: no such key; did you mean 'rows'?"),
+    ("stream.drift.los = 1", "stream.drift.los: no such key; did you mean 'loss'?"),
+    ("stream.drift.gain = 0", "stream.drift.gain: expected"),
     ("stream.minibatch.age = '-1s'", "stream.minibatch.age: expected 'none' or a duration such as '10m'"),
     ("stream.feedback = 'best'", "stream.feedback: expected 'first', 'last' or 'max', got 'best'"),
     (
@@ -173,6 +176,7 @@ correct_within = "2h"
 at_once = 7
 tick_after = "none"
 minibatch = { rows = 8, age = "1s", information = 0.5, max_waiting = 10 }
+drift = { rows = 90, least_rows = 9, loss = 0.5, calibration = 0.25, gain = 0.125 }
 """
     )
     config = parse_config(content)
@@ -181,6 +185,7 @@ minibatch = { rows = 8, age = "1s", information = 0.5, max_waiting = 10 }
         3_600_000, 5_000, "max", "skip", "feedback", 7_200_000, tick_ms=1_000
     )
     assert settings.learn.minibatch == MiniBatchSettings(8, 1_000, 0.5, 10)
+    assert drift_settings(config.stream) == DriftSettings(90, 9, 0.5, 0.25, 0.125)
     assert settings.learn.forgetting == {"per-user": Forgetting(2_592_000_000)}
     assert (settings.at_once, settings.tick_after_ms) == (7, None)
     assert parse_config(config.model_dump(mode="json", exclude_defaults=True)) == config
@@ -188,10 +193,18 @@ minibatch = { rows = 8, age = "1s", information = 0.5, max_waiting = 10 }
 
 
 def test_the_defaults_of_a_stream_are_those_of_its_parts():
-    settings = worker_settings(parse_config({"data": {"path": "p", "response": "y"}}))
+    config = parse_config({"data": {"path": "p", "response": "y"}})
+    settings = worker_settings(config)
+    assert drift_settings(config.stream) == DriftSettings()
     assert settings.join == JoinSettings(600_000)
     assert settings.learn == LearnSettings()
     assert settings.tick_after_ms == 10_000
+
+
+def test_thresholds_of_drift_that_do_not_go_together_are_told_by_their_key():
+    config = parse_config(tomllib.loads(GOOD + "[stream]\ndrift = { rows = 9, least_rows = 10 }"))
+    with pytest.raises(ConfigError, match=r"stream\.drift\.least_rows: expected 1 to drift.rows, 9, got 10"):
+        drift_settings(config.stream)
 
 
 def test_every_mistake_is_told_at_once():

@@ -100,6 +100,7 @@ TABLES = {
     ("replay",): "`[replay]`",
     ("stream",): "`[stream]`",
     ("stream", "minibatch"): "`[stream.minibatch]`",
+    ("stream", "drift"): "`[stream.drift]`",
     ("serve",): "`[serve]`",
     ("serve", "policy"): "`[serve.policy]`",
     ("serve", "limits"): "`[serve.limits]`",

@@ -205,6 +205,17 @@ class MiniBatchConfig(_Section):
 
 
 @final
+class DriftConfig(_Section):
+    """When predictions have drifted since the last refit: see `nearline.stream.drift.DriftSettings`."""
+
+    rows: Annotated[int, Field(ge=1)] = 5_000
+    least_rows: Annotated[int, Field(ge=1)] = 1_000
+    loss: Annotated[float, Field(gt=0.0)] = 0.02
+    calibration: Annotated[float, Field(gt=0.0)] = 0.1
+    gain: Annotated[float, Field(gt=0.0)] = 0.02
+
+
+@final
 class StreamConfig(_Section):
     """A deployment on one machine: where it is, and how its workers join events and learn from them.
 
@@ -225,6 +236,7 @@ class StreamConfig(_Section):
     history: Annotated[int, Field(ge=0)] = 0
     stored_as: Literal["float64", "float32"] = "float64"
     refit: Literal["off", "watch", "auto"] = "off"
+    drift: DriftConfig = Field(default_factory=DriftConfig)
     keep: DurationOrNone = "none"
 
 
@@ -351,6 +363,8 @@ def _suggestion(location: tuple[str | int, ...]) -> str:
             section = ReferenceConfig
         case ("stream", "minibatch"):
             section = MiniBatchConfig
+        case ("stream", "drift"):
+            section = DriftConfig
         case ("serve", "policy"):
             section = PolicyConfig
         case ("serve", "limits"):

@@ -1,7 +1,8 @@
-"""The posterior kernels under the address and undefined-behaviour sanitizers, without Python."""
+"""The posterior kernels and the join under the address and undefined-behaviour sanitizers, without Python."""
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,15 @@ def test_random_ragged_problems_are_clean_and_agree_between_instruction_sets(tmp
         done = run(program, fault, check=False)
         assert done.returncode != 0
         assert words in done.stderr
+
+
+def test_a_join_of_damaged_records_and_a_damaged_state_is_clean(tmp_path: Path) -> None:
+    source, program = HERE / "join_test.cpp", tmp_path / "join_test"
+    assert COMPILER is not None
+    run(COMPILER, *COMMON, *SANITIZE, "-O0", f"-I{KERNELS}", source, "-o", program)
+    said = run(program, "500").stdout
+    rows, dead, refused = map(int, re.findall(r"\d+", said))
+    assert min(rows, dead, refused) > 10
 
 
 @pytest.mark.skipif(not IS_X86 or shutil.which("nm") is None, reason="needs an x86-64 machine and nm")

@@ -11,9 +11,10 @@ from nearline.events.wire import encode_events
 from nearline.posterior.outcomes import Outcome
 from nearline.stream.chunks import ChunkReader
 from nearline.stream.join import Join
+from nearline.stream.join_routes import Route
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import MemoryJoinState
-from nearline.stream.joined import decode_rows, rows_by_partition
+from nearline.stream.joined import decode_rows
 
 WEIGHTS = st.floats(0.0, 100.0)
 
@@ -27,9 +28,9 @@ def test_an_example_weighs_its_impression_times_its_feedback(learn_at, shown, an
         Feedback("a", 5, 1.0, weight=answered),
         Impression("b", 1_000, {"user": "u"}),
     ]
-    join = Join(JoinSettings(window_ms=40, learn_at=learn_at), lambda _: (0,))
-    joined = join.push(1, encode_events(events), events, MemoryJoinState())
-    rows = decode_rows(rows_by_partition(joined.examples)[0])
+    join = Join(JoinSettings(window_ms=40, learn_at=learn_at), Route())
+    joined = join.push(1, encode_events(events), MemoryJoinState())
+    rows = decode_rows(joined.rows[0])
     chunk, dead = ChunkReader(model_of(Outcome.BERNOULLI), 1).read(np.arange(1), rows)
     assert not dead
     assert chunk.examples.weight[0] == shown * answered

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 from tests.stream.events_drawn import quiet_settings
+from tests.stream.test_join import examples_of
 
 from nearline.events.impression import Event, Feedback, Impression
 from nearline.events.wire import decode_event, encode_event
@@ -21,9 +22,9 @@ def rate(choices: JoinSettings, events: list[Event], until_ms: int, forget_ms: f
     """The base rate that somebody has learned at `until_ms` whose rows lose weight with their age."""
     seen = sorted((event for event in events if event.time_ms <= until_ms), key=lambda event: event.time_ms)
     join = Join(choices, route_by_entity({"per-user": "user"}, 1))
-    examples = join.push(1, [encode_event(event) for event in seen], seen, MemoryJoinState()).examples
+    rows = join.push(1, [encode_event(event) for event in seen], MemoryJoinState()).rows[0]
     total = positive = 0.0
-    for example in examples:
+    for example in examples_of(rows):
         shown = decode_event(example.impression)
         weight = math.exp(-(until_ms - shown.time_ms) / forget_ms) * example.weight
         total += weight

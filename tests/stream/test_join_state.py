@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.stream.events_drawn import settings_drawn, streams_drawn
-from tests.stream.test_join import joined, record_of
+from tests.stream.test_join import examples_of, joined, record_of
 
 from nearline.environment import Environment, Transaction
 from nearline.errors import DataError, LogError
-from nearline.events.impression import Event, Tick
+from nearline.events.impression import Event, Feedback, Impression, Tick
 from nearline.stream.join import Join
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
 from nearline.stream.join_routes import route_by_entity
@@ -30,12 +30,12 @@ def run_in(
 ) -> Joined:
     """One run in an environment of its own, in vain before if it crashes."""
     environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
-    tables, join = JoinTables.of(environment), Join(choices, route_by_entity({"per-user": "user"}, 4), 4)
+    tables, join = JoinTables.of(environment), Join(choices, route_by_entity({"per-user": "user"}, 1))
     records = [record_of(event) for event in part]
     done: list[Joined] = []
 
     def push(transaction: Transaction) -> None:
-        done[:] = [join.push(begin + 1, records, part, LmdbJoinState(tables, transaction))]
+        done[:] = [join.push(begin + 1, records, LmdbJoinState(tables, transaction))]
 
     def push_in_vain(transaction: Transaction) -> None:
         push(transaction)
@@ -60,7 +60,8 @@ def joined_through_lmdb(
     with tempfile.TemporaryDirectory() as folder:
         for number, (begin, end) in enumerate(itertools.pairwise(borders)):
             out = run_in(folder, choices, begin, events[begin:end], crashes[number % len(crashes)])
-            examples, dead, counts = examples + out.examples, dead + out.dead, out.counts
+            examples += examples_of(out.rows.get(0, []))
+            dead, counts = dead + out.dead, out.counts
         environment = Environment(Path(folder), JOIN_TABLES, refusal=LogError)
         tables = JoinTables.of(environment)
         with environment.read() as transaction:
@@ -92,3 +93,12 @@ def test_nothing_is_left_once_all_is_closed_and_forgotten(
 ) -> None:
     left = joined_through_lmdb(choices, [*events, Tick(1_000)], cuts, [False])[3]
     assert left == {"shown": 0, "index": 0, "waiting": 0}
+
+
+def test_ids_that_no_key_of_lmdb_can_be_are_dead_letters() -> None:
+    choices = JoinSettings(window_ms=3)
+    events = [Feedback("x" * 600, 1, 1.0), Impression("y" * 600, 1), Feedback("", 1, 1.0), Impression("i", 1)]
+    with tempfile.TemporaryDirectory() as folder:
+        out = run_in(folder, choices, 0, events, crashes=False)
+    assert [letter.position for letter in out.dead] == [1, 2, 3]
+    assert out.counts.waiting == 1

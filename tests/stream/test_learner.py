@@ -31,7 +31,7 @@ from nearline.stream.join import Join
 from nearline.stream.join_routes import route_by_entity
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import MemoryJoinState
-from nearline.stream.joined import JoinedExample, Kind, encode_row, rows_by_partition
+from nearline.stream.joined import JoinedExample, Kind, encode_row
 from nearline.stream.learner import Learner, LearnSettings
 from nearline.stream.minibatch_settings import MiniBatchSettings
 
@@ -54,9 +54,8 @@ def rows_of(draws, effects=("per-user", "per-item", "per-user-time")) -> dict[in
     kinds = {name: "item" if name == "per-item" else "user" for name in effects}
     events = life(draws)
     choices = JoinSettings(window_ms=40, allowed_lateness_ms=10, correct_within_ms=60)
-    join = Join(choices, route_by_entity(kinds, PARTITIONS), PARTITIONS)
-    joined = join.push(1, encoded(events), events, MemoryJoinState())
-    return rows_by_partition(joined.examples)
+    join = Join(choices, route_by_entity(kinds, PARTITIONS))
+    return join.push(1, encoded(events), MemoryJoinState()).rows
 
 
 def learned(

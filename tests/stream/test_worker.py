@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Signal
+from typing import Any
 
 import lmdb
 import pytest
@@ -28,12 +29,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearline.errors import ConfigError, DataError, LogError, ModelError
-from nearline.events.impression import Feedback, Impression
+from nearline.events.impression import Feedback, Impression, Tick
 from nearline.events.log import MemoryLog
 from nearline.events.partition import partitions_of
 from nearline.events.wire import decode_event, decode_events, decode_head, encode_event
 from nearline.posterior.forgetting import Forgetting
 from nearline.store.memory import MemoryStore
+from nearline.stream.chunks import UNREADABLE
 from nearline.stream.joined_log import JoinedLog
 from nearline.stream.learner import LearnSettings
 from nearline.stream.minibatch_settings import MiniBatchSettings
@@ -306,3 +308,31 @@ def test_a_joined_log_of_another_format_is_refused(folder, store, key, kept):
             txn.delete(key, db=meta) if kept is None else txn.put(key, kept, db=meta)
     with pytest.raises(LogError, match="expected a joined log of format 2, got"):
         JoinedLog(folder / "joined")
+
+
+def test_a_damaged_block_of_rows_becomes_dead_letters_and_the_rest_is_learned(tmp_path: Path) -> None:
+    log, model = log_of(encoded([shown("a", 1), Tick(10**6)])), model_of()
+    store = live_store(model, partitions=1)
+    worker = Worker(tmp_path, log, store, chosen())
+    learns = worker._learn_some
+    worker._learn_some = lambda partition: False  # type: ignore[method-assign]
+    for more in ([], [shown("b", 10**6), Tick(3 * 10**6)], [shown("c", 4 * 10**6), Tick(6 * 10**6)]):
+        log.append(encoded(more))
+        worker.turn()
+    environment = worker.row_log._environment
+    environment.write(lambda txn: _damage_second_block(txn, environment["rows"]))
+    while learns(0):
+        pass
+    letters = dead_letters(store, 0)
+    assert [(letter.position, letter.reason) for letter in letters] == [(2, UNREADABLE)]
+    assert progress(store, 0).position == 3
+    counts = progress(store, 0).counts
+    assert counts.rows == counts.learned == 2 * len(model.random)
+    worker.close()
+
+
+def _damage_second_block(txn: Any, table: Any) -> None:
+    with txn.cursor(table) as cursor:
+        blocks = [(key, value) for key, value in cursor if int.from_bytes(key[2:]) > 0]
+    key, value = blocks[1]
+    txn.put(key, value[:-1] + bytes([value[-1] ^ 1]), db=table)

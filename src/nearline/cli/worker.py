@@ -24,7 +24,7 @@ from nearline.store.seam import ModelStore
 from nearline.stream.drift_watch import DriftWatch
 from nearline.stream.retention import Retention
 from nearline.stream.worker import Standing, Worker, WorkerSettings
-from nearline.wiring.deployment import optional_ms, stream_folder, worker_settings
+from nearline.wiring.deployment import drift_settings, optional_ms, stream_folder, worker_settings
 from nearline.wiring.stores import find_store, open_store
 
 
@@ -84,7 +84,8 @@ def _alarm(settings: Config, config: Path, worker: Worker, store: ModelStore) ->
     if settings.stream.refit == "off" or not worker.joins:
         return None
     start = partial(start_refit, config) if settings.stream.refit == "auto" else None
-    return DriftAlarm(DriftWatch(worker.row_log, store), SystemClock(), sys.stderr.write, start)
+    watch = DriftWatch(worker.row_log, store, drift_settings(settings.stream))
+    return DriftAlarm(watch, SystemClock(), sys.stderr.write, start)
 
 
 def _retention(config: Config, log: EventLog, worker: Worker, store: ModelStore) -> Retention | None:

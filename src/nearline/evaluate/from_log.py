@@ -10,13 +10,13 @@ from nearline.arrays import Ints
 from nearline.batch.from_rows import standing
 from nearline.events.examples import examples_from_records
 from nearline.events.log import EventLog
-from nearline.events.wire import decode_heads
 from nearline.model.examples import Examples
 from nearline.stream.chunks import fault_of
 from nearline.stream.join import Join
+from nearline.stream.join_routes import Route
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.join_state import MemoryJoinState
-from nearline.stream.joined import JoinCounts, decode_rows, rows_by_partition
+from nearline.stream.joined import JoinCounts, decode_rows
 
 _AT_ONCE = 20_000
 
@@ -55,13 +55,12 @@ def labelled_from_log(
     bags, kinds : bags and kinds of entities that are to be there although no impression has them.
     watch : is told how many records were read, of how many.
     """
-    join, state = Join(settings, lambda _: (0,)), MemoryJoinState()
+    join, state = Join(settings, Route()), MemoryJoinState()
     begin, end = log.begin(), log.end()
     after, rows = begin - 1, list[bytes]()
     while after < end:
         records = log.read(after, min(_AT_ONCE, end - after)).records
-        joined = join.push(after + 1, records, decode_heads(records), state)
-        rows += rows_by_partition(joined.examples).get(0, [])
+        rows += join.push(after + 1, records, state).rows.get(0, [])
         after += len(records)
         if watch is not None:
             watch(after - begin + 1, end - begin + 1)

@@ -23,7 +23,7 @@ def begin(
     route = route_by_entity({effect.name: effect.kind for effect in model.random}, store.partitions)
     rows = JoinedLog(folder / "joined")
     try:
-        rows.join(Join(settings, route, store.partitions), log.read(0, log.end()), world.start_ms)
+        rows.join(Join(settings, route), log.read(0, log.end()), world.start_ms)
         positions = positions_in(rows, store.partitions, has_learned_all=True)
     finally:
         rows.close()

@@ -25,6 +25,7 @@ from nearline.arrays import Ints
 from nearline.errors import LogError
 from nearline.events.log import Batch, require_readable
 from nearline.events.wire import DAMAGED
+from nearline.kernels._records import split_block
 
 Table: TypeAlias = Any
 """What ``Environment.open_db`` returns; None is the environment's unnamed table."""
@@ -177,12 +178,7 @@ def _from_block(cursor: lmdb.Cursor, end: int, start: int, stop: int) -> list[by
         count = _count(cursor, end)
         return [DAMAGED] * (min(stop, count) - start)
     count, _ = _COUNT_AND_TIME.unpack_from(value, _CHECKSUM.size)
-    lengths = np.frombuffer(value, "<u4", count, _LENGTHS)
-    ends = np.empty(count + 1, np.int64)
-    ends[0] = _LENGTHS + 4 * count
-    np.cumsum(lengths, out=ends[1:])
-    ends[1:] += ends[0]
-    return [value[a:b] for a, b in pairwise(ends[start : stop + 1].tolist())]
+    return split_block(value, _LENGTHS, count, start, stop)
 
 
 def _appended_ms(block: bytes) -> int:

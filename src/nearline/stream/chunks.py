@@ -1,7 +1,7 @@
 """Rows of the row log -> labelled examples with what served them, as columns."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from nearline.model.examples import Examples
 from nearline.model.game import GameModel
 from nearline.stream.given_others import Observed
 from nearline.stream.joined import Kind, Rows
+
+UNREADABLE = "row: damaged in the row log: it cannot be read as a labelled example"
 
 
 @final
@@ -72,13 +74,16 @@ class ChunkReader:
 
     def read(self, position: Ints, rows: Rows) -> tuple[Chunk, list[DeadLetter]]:
         """The examples among the rows at these positions, and those rows that cannot be read."""
-        here = np.flatnonzero(rows.kind != Kind.TICK)
-        dead: list[DeadLetter] = []
+        here = np.flatnonzero(rows.kind <= Kind.TAKE_BACK)
+        dead = [
+            DeadLetter(int(position[i]), UNREADABLE, rows.records[i], int(rows.time_ms[i]))
+            for i in np.flatnonzero(rows.kind == Kind.UNREADABLE).tolist()
+        ]
         try:
             examples, served = self._examples(rows, here)
         except DataError:
             faults = {i: fault for i in here.tolist() if (fault := fault_of(rows.records[i])) is not None}
-            dead = [
+            dead += [
                 DeadLetter(int(position[i]), fault, rows.records[i], int(rows.time_ms[i]))
                 for i, fault in faults.items()
             ]
@@ -87,13 +92,13 @@ class ChunkReader:
         fixed, other = served.fixed, served.generation != self._generation
         if other.any():
             fixed = np.where(other, self._model.fixed.contribution(examples), fixed)
-        records = [rows.records[i] for i in here.tolist()]
+        records = _chosen(rows.records, here)
         takes_back = rows.kind[here] == Kind.TAKE_BACK
         return Chunk(position[here], takes_back, examples, served, examples.offset + fixed, records), dead
 
     def _examples(self, rows: Rows, here: Ints) -> tuple[Examples, Served]:
         return examples_from_records(
-            [rows.records[i] for i in here.tolist()],
+            _chosen(rows.records, here),
             rows.label[here],
             rows.weight[here],
             bags=self._bags,
@@ -102,9 +107,13 @@ class ChunkReader:
         )
 
 
+def _chosen(records: list[bytes], here: Ints) -> list[bytes]:
+    return records if len(here) == len(records) else [records[i] for i in here.tolist()]
+
+
 def entity_names(chunk: Chunk, kind: str) -> list[str]:
     """The names that the entities' codes stand for."""
-    return [str(name) for name in chunk.examples.entities[kind].names.to_pylist()]
+    return cast("list[str]", chunk.examples.entities[kind].names.to_pylist())
 
 
 def fault_of(record: bytes) -> str | None:

@@ -121,7 +121,7 @@ class EffectLearner:
             txn, self._effect.name, len(self._effect.prior.mean), full=self._effect.is_full
         )
         entities, received = self._owned(arrived, records)
-        pending = Pending.of_chunk(arrived.chunk, self._effect)
+        pending = Pending.of_chunk(arrived.chunk, self._effect, entities.names)
         if self._waiting is not None:
             pending = self._waiting.then(pending)
         fresh = arrived.position > self._begins_after

@@ -1,7 +1,8 @@
 """Impressions to the partitions that own one of their entities."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, final
 from zlib import crc32
 
 from nearline.events.impression import Impression
@@ -9,8 +10,34 @@ from nearline.events.wire import ImpressionHead
 
 Showing: TypeAlias = Impression | ImpressionHead
 """An impression; its features and contributions are not looked at, so they need not be decoded."""
-Route: TypeAlias = Callable[[Showing], tuple[int, ...]]
-"""An impression to the partitions it goes to, ascending."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An impression to the partitions it goes to, ascending.
+
+    Attributes
+    ----------
+    owners : kind of entity, and the CRC-32 that `partition_of` begins with, of each random effect. None: every
+        impression goes to partition 0.
+    partitions : how many there are.
+    """
+
+    owners: tuple[tuple[str, int], ...] | None = None
+    partitions: int = 1
+
+    def __call__(self, impression: Showing) -> tuple[int, ...]:
+        """The partitions of one impression."""
+        if self.owners is None:
+            return (0,)
+        entities = impression.entities
+        found = {
+            crc32(entities[kind].encode(), begun) % self.partitions
+            for kind, begun in self.owners
+            if kind in entities
+        }
+        return tuple(sorted(found))
 
 
 def route_by_entity(effects: Mapping[str, str], partitions: int) -> Route:
@@ -18,24 +45,4 @@ def route_by_entity(effects: Mapping[str, str], partitions: int) -> Route:
 
     `effects`: random effect to its kind of entity. An impression without any of them goes to no partition.
     """
-    owners_of = tuple((_owner_of(effect, partitions), kind) for effect, kind in effects.items())
-    if partitions == 1:
-        kinds = frozenset(effects.values())
-        return lambda impression: () if kinds.isdisjoint(impression.entities) else (0,)
-
-    def route(impression: Showing) -> tuple[int, ...]:
-        entities = impression.entities
-        owners = {owner_of(entities[kind]) for owner_of, kind in owners_of if kind in entities}
-        return tuple(owners) if len(owners) < 2 else tuple(sorted(owners))
-
-    return route
-
-
-def _owner_of(effect: str, partitions: int) -> Callable[[str], int]:
-    """`partition_of` for one effect: the sum over its name is made once."""
-    begun = crc32(f"{effect}\0".encode())
-
-    def owner_of(entity: str) -> int:
-        return crc32(entity.encode(), begun) % partitions
-
-    return owner_of
+    return Route(tuple((kind, crc32(f"{effect}\0".encode())) for effect, kind in effects.items()), partitions)

@@ -22,8 +22,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from nearline.arrays import Floats, Ints
-from nearline.errors import DataError
 from nearline.events.dead_letters import DeadLetter
+from nearline.kernels._records import split_rows
 
 _HEADER = struct.Struct("<Bddq")
 _COPY = 128
@@ -40,6 +40,8 @@ class Kind(IntEnum):
     impression, to be learned with the label it should have had."""
     TICK = 2
     """No example: event time has come to `time_ms`."""
+    UNREADABLE = 3
+    """Never written: what is read in place of a row that storage has damaged, its bytes as the record, its time 0."""
 
 
 @final
@@ -96,9 +98,12 @@ class JoinCounts(Struct, frozen=True):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """What came of some events: examples in the order to learn them, dead letters, and all counts so far."""
+    """What came of some events.
 
-    examples: list[JoinedExample]
+    rows: of each partition that has any, in the order to learn them. counts: all so far.
+    """
+
+    rows: dict[int, list[bytes]]
     dead: list[DeadLetter]
     counts: JoinCounts
 
@@ -127,12 +132,12 @@ def encode_row(example: JoinedExample, *, is_copy: bool = False) -> bytes:
 
 def is_copy(row: bytes) -> bool:
     """Whether a lower partition has the row too, so that what is to be said once is said there."""
-    return row[0] >= _COPY
+    return row[:1] >= bytes([_COPY])
 
 
 def row_time_ms(row: bytes) -> int:
-    """The event time of one row."""
-    return int(_HEADER.unpack_from(row)[3])
+    """The event time of one row; 0 if it cannot be read."""
+    return int(_HEADER.unpack_from(row)[3]) if len(row) >= _HEADER.size else 0
 
 
 def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes]]:
@@ -150,29 +155,31 @@ def rows_by_partition(examples: Sequence[JoinedExample]) -> dict[int, list[bytes
 
 
 def decode_rows(rows: Sequence[bytes]) -> Rows:
-    """Return rows as columns.
-
-    Raises
-    ------
-    DataError
-        A row is shorter than its header, or of an unknown kind; the message says which.
-    """
-    size = _HEADER.size
-    short = next((at for at, row in enumerate(rows) if len(row) < size), len(rows))
-    fields = np.frombuffer(b"".join([row[:size] for row in rows[:short]]), dtype=_FIELDS)
+    """Return rows as columns; one that is shorter than its header, or of an unknown kind, is `Kind.UNREADABLE`."""
+    headers, records = split_rows(list(rows), _HEADER.size)
+    fields = np.frombuffer(headers, dtype=_FIELDS)
     kind: NDArray[np.uint8] = np.bitwise_and(fields["kind"], np.uint8(_COPY - 1))
-    unknown = np.flatnonzero(kind > Kind.TICK)
-    first = int(unknown[0]) if len(unknown) else short
-    if first < len(rows):
-        row = rows[first]
-        raise DataError(f"row {first}: expected a labelled example, got {len(row)} bytes {row[:8]!r}")
+    if len(records) < len(rows) or (kind > Kind.TICK).any():
+        return _decode_with_damage(rows)
     return Rows(
         kind=kind,
         label=np.ascontiguousarray(fields["label"], dtype=np.float64),
         weight=np.ascontiguousarray(fields["weight"], dtype=np.float64),
         time_ms=np.ascontiguousarray(fields["time_ms"], dtype=np.int64),
-        records=[row[size:] for row in rows],
+        records=records,
     )
+
+
+def _decode_with_damage(rows: Sequence[bytes]) -> Rows:
+    """What `decode_rows` does, of rows of which some cannot be read."""
+    is_sound = [len(row) >= _HEADER.size and row[0] & (_COPY - 1) <= Kind.TICK for row in rows]
+    in_place = _HEADER.pack(Kind.TICK, 0.0, 0.0, 0)
+    read = decode_rows([row if sound else in_place for row, sound in zip(rows, is_sound, strict=True)])
+    damaged = np.flatnonzero(~np.array(is_sound))
+    read.kind[damaged] = Kind.UNREADABLE
+    for i in damaged.tolist():
+        read.records[i] = rows[i]
+    return read
 
 
 def take_rows(parts: Sequence[Rows], index: Sequence[Ints]) -> Rows:

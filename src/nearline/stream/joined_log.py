@@ -14,11 +14,10 @@ from nearline.errors import LogError
 from nearline.events.blocks import append_in, appended_in, head_in, read_in, trim_in
 from nearline.events.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
 from nearline.events.log import Batch
-from nearline.events.wire import decode_heads
 from nearline.stream.join import Join
 from nearline.stream.join_lmdb import JOIN_TABLES, JoinTables, LmdbJoinState
 from nearline.stream.join_state import Progress
-from nearline.stream.joined import Joined, rows_by_partition
+from nearline.stream.joined import Joined
 
 _ROWS, _DEAD = "rows", "dead"
 _POSITION = Struct(">Q")
@@ -64,11 +63,10 @@ class JoinedLog:
 
         `now_ms` is the time at which the rows are appended, for `trim`.
         """
-        heads = decode_heads(events.records)
 
         def work(txn: Transaction) -> Joined:
-            joined = join.push(events.first, events.records, heads, LmdbJoinState(self._tables, txn))
-            for partition, rows in rows_by_partition(joined.examples).items():
+            joined = join.push(events.first, events.records, LmdbJoinState(self._tables, txn))
+            for partition, rows in joined.rows.items():
                 append_in(txn, self._environment[_ROWS], partition, rows, now_ms)
             for letter in joined.dead:
                 key = _POSITION.pack(letter.position)

@@ -10,6 +10,7 @@ learned, because an entity learns its rows in order.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import final
 
 import numpy as np
@@ -142,21 +143,26 @@ class MiniBatches:
     def _code(self, entities: Sequence[str | None] | Numbered) -> Ints:
         """The number by which each row's entity is known here, -1 for none."""
         if not isinstance(entities, Numbered):
-            found = [-1 if name is None else self._number(name) for name in entities]
-            return np.array(found, dtype=np.int64)
+            names = list({name: None for name in entities if name is not None})
+            number_of: dict[str | None, int] = {
+                None: -1,
+                **dict(zip(names, self._numbers(names), strict=True)),
+            }
+            return np.array([number_of[name] for name in entities], dtype=np.int64)
         used = np.zeros(len(entities.names) + 1, dtype=np.bool_)
         used[entities.code] = True
-        number = np.full(len(used), -1, dtype=np.int64)
-        for code in np.flatnonzero(used[:-1]).tolist():
-            number[code] = self._number(entities.names[code])
-        return number[entities.code]
+        numbers = np.full(len(used), -1, dtype=np.int64)
+        here = np.flatnonzero(used[:-1])
+        numbers[here] = self._numbers([entities.names[code] for code in here.tolist()])
+        return numbers[entities.code]
 
-    def _number(self, name: str) -> int:
-        number = self._codes.get(name)
-        if number is None:
-            number = self._codes[name] = len(self._names)
-            self._names.append(name)
-        return number
+    def _numbers(self, names: Sequence[str]) -> list[int]:
+        """The number of each name; new ones get the next."""
+        codes = self._codes
+        for name in [name for name in names if name not in codes]:
+            codes.setdefault(name, len(codes))
+        self._names += islice(codes, len(self._names), None)
+        return [codes[name] for name in names]
 
     def _shorten_names(self) -> None:
         """Forget the names of entities without waiting rows, before they are many."""

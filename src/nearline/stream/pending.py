@@ -3,6 +3,7 @@
 Rows that wait stay as they were read, so they are read once however long they wait.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from nearline.arrays import Bools, Columns, Floats, Ints
 from nearline.model.effects import RandomEffect, design
 from nearline.posterior.blocks import FeatureRows
-from nearline.stream.chunks import Chunk, entity_names
+from nearline.stream.chunks import Chunk
 from nearline.stream.effect_rows import gather
 from nearline.stream.given_others import Observed
 
@@ -46,10 +47,9 @@ class Pending:
     records: Objects
 
     @classmethod
-    def of_chunk(cls, chunk: Chunk, effect: RandomEffect) -> "Pending":
-        """The rows of a chunk."""
+    def of_chunk(cls, chunk: Chunk, effect: RandomEffect, names: Sequence[str]) -> "Pending":
+        """The rows of a chunk; `names` are those that the codes of its entities stand for."""
         matrix = design(effect.registry, effect.bags, chunk.examples, grow=False)
-        names = _objects([*entity_names(chunk, effect.kind), None])
         return cls(
             chunk.position,
             chunk.takes_back,
@@ -58,7 +58,7 @@ class Pending:
             np.ascontiguousarray(matrix.indptr, dtype=np.int64),
             np.ascontiguousarray(matrix.indices, dtype=np.int32),
             np.ascontiguousarray(matrix.data, dtype=np.float64),
-            names[chunk.examples.entities[effect.kind].codes],
+            _objects([*names, None])[chunk.examples.entities[effect.kind].codes],
             _objects(chunk.records),
         )
 

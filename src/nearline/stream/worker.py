@@ -154,8 +154,7 @@ class Worker:
     def _join_of(self, generation: int) -> Join:
         """A join that sends impressions to who learns them in a generation; what it remembers lies in the folder."""
         kinds = {effect.name: effect.kind for effect in self._store.model(generation).random}
-        partitions = self._store.partitions
-        return Join(self._settings.join, route_by_entity(kinds, partitions), partitions)
+        return Join(self._settings.join, route_by_entity(kinds, self._store.partitions))
 
     def turn(self) -> bool:
         """Take what there is, up to the bounds, and commit it; whether there was anything."""

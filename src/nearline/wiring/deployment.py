@@ -11,6 +11,7 @@ from nearline.serve.limits import Limits
 from nearline.serve.request import PolicyChoice
 from nearline.serve.scorer import ScorerSettings
 from nearline.serve.settings import ServerSettings
+from nearline.stream.drift import DriftSettings
 from nearline.stream.join_settings import JoinSettings
 from nearline.stream.learner import LearnSettings
 from nearline.stream.minibatch_settings import MiniBatchSettings
@@ -35,6 +36,14 @@ def worker_settings(config: Config) -> WorkerSettings:
         at_once=stream.at_once,
         tick_after_ms=optional_ms(stream.tick_after, "stream.tick_after"),
     )
+
+
+def drift_settings(stream: StreamConfig) -> DriftSettings:
+    """When a deployment's predictions have drifted."""
+    try:
+        return DriftSettings(**stream.drift.model_dump())
+    except ConfigError as error:
+        raise ConfigError(f"stream.{error}") from error
 
 
 def join_settings(stream: StreamConfig) -> JoinSettings:

@@ -1,49 +1,87 @@
-"""One run of events through the join: what they need of the state, what comes of them, and what they change.
+"""One run of events through the join, slow and in Python: the answer that the kernel is held to.
 
 Everything that is due before an event is done before the event is looked at.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
-from typing import TypeAlias, final
+from typing import final
+
+import msgspec
 
 from nearline.errors import DataError
 from nearline.events.dead_letters import DeadLetter
-from nearline.events.impression import MAX_TIME_MS, Event, Feedback, Impression
-from nearline.events.wire import EventHead, ImpressionHead
-from nearline.stream.join_routes import Route, Showing
+from nearline.events.impression import Feedback
+from nearline.events.wire import EventHead, ImpressionHead, decode_heads
+from nearline.stream.join import following
+from nearline.stream.join_routes import Route
 from nearline.stream.join_rules import (
+    NO_FEEDBACK_ID,
     NO_ID,
     NO_IMPRESSION,
     NO_NUMBER,
-    NO_TIME,
     TOO_EARLY,
-    WINS,
-    answer_of,
     is_name,
 )
 from nearline.stream.join_settings import JoinSettings
-from nearline.stream.join_state import (
+from nearline.stream.join_state import JoinState, Progress
+from nearline.stream.joined import JoinCounts, JoinedExample, Kind
+from nearline.stream.reference_join_state import (
     Answer,
-    Changes,
+    Changed,
     Due,
     Held,
-    JoinState,
     Late,
     Orphan,
     Payload,
-    Progress,
+    Remembered,
     Shown,
     Turn,
     due_late,
     due_orphan,
 )
-from nearline.stream.joined import JoinCounts, JoinedExample, Kind
 
-Heard: TypeAlias = Event | EventHead
 
-_CLOSE, _FORGET, _LEARN = Turn.CLOSE, Turn.FORGET, Kind.LEARN
+def _answer_of(orphan: Orphan) -> tuple[Answer, int]:
+    """What feedback that waits for its impression is ordered by."""
+    return orphan.answer, orphan.position
+
+
+def _is_first(new: Answer, old: Answer) -> bool:
+    return new < old
+
+
+def _is_last(new: Answer, old: Answer) -> bool:
+    return new > old
+
+
+def _is_higher(new: Answer, old: Answer) -> bool:
+    return new[2] > old[2] if new[2] != old[2] else new < old
+
+
+_WINS: Mapping[str, Callable[[Answer, Answer], bool]] = {
+    "first": _is_first,
+    "last": _is_last,
+    "max": _is_higher,
+}
+"""By policy: whether a new answer counts in place of an old one."""
+
+
+def push(
+    settings: JoinSettings, route: Route, first: int, records: Sequence[bytes], state: JoinState
+) -> tuple[list[JoinedExample], list[DeadLetter], JoinCounts]:
+    """Do what `Join.push` does; return the examples in order, the dead letters, and all counts so far."""
+    progress, written = state.progress(), msgspec.json.encode(settings).decode()
+    first, records = following(first, records, progress, written)
+    if not len(records):
+        return [], [], progress.counts
+    remembered, events = Remembered(state), decode_heads(records)
+    run = JoinRun(settings, route, remembered, progress, events)
+    run.take(first, records, events)
+    remembered.save(
+        Progress(first + len(records) - 1, run.high, run.tick, run.counts(), written), run.changed()
+    )
+    return run.examples, run.dead, run.counts()
 
 
 @final
@@ -54,13 +92,12 @@ class JoinRun:
         self,
         settings: JoinSettings,
         route: Route,
-        everywhere: tuple[int, ...],
-        state: JoinState,
+        state: Remembered,
         progress: Progress,
-        events: Sequence[Heard | DataError],
+        events: Sequence[EventHead | DataError],
     ) -> None:
-        self._settings, self._route, self._all = settings, route, everywhere
-        self._wins = WINS[settings.policy]
+        self._settings, self._route = settings, route
+        self._wins = _WINS[settings.policy]
         self._at_once = settings.learn_at == "feedback"
         self._zero = settings.without_feedback == "zero"
         self._window_ms, self._kept_ms = settings.window_ms, settings.kept_ms
@@ -68,7 +105,7 @@ class JoinRun:
         self._before = progress.counts
         self.high = progress.high_ms
         self.watermark = self.high - settings.allowed_lateness_ms
-        self._tick = progress.tick
+        self.tick = progress.tick
         ids, latest = _ids_and_latest(events, self.high)
         self._end = latest - settings.allowed_lateness_ms
         self._due = state.due(
@@ -91,52 +128,38 @@ class JoinRun:
         self._received = self._learned = self._duplicate = self._too_late = self._unanswered = 0
         self._waiting = self._corrected = 0
 
-    def take(self, first: int, records: Sequence[bytes], events: Sequence[Heard | DataError]) -> None:
+    def take(self, first: int, records: Sequence[bytes], events: Sequence[EventHead | DataError]) -> None:
         """Take the events one after the other."""
-        lateness, tick_ms, fresh = self._settings.allowed_lateness_ms, self._settings.tick_ms, self._fresh
-        take_impression, take_feedback = self._take_impression, self._take_feedback
         self._received += len(events)
-        high, next_ms = self.high, self._next_due()
         for position, (event, record) in enumerate(zip(events, records, strict=True), first):
-            kind = type(event)
-            if kind is DataError:
+            if isinstance(event, DataError):
                 self._refuse(position, str(event), record)
                 continue
-            time_ms: int = event.time_ms  # type: ignore[union-attr]
-            if not 0 <= time_ms < MAX_TIME_MS:
-                self._refuse(position, NO_TIME, record)
-                continue
-            if time_ms > high:
-                self.high = high = time_ms
-                self.watermark = watermark = time_ms - lateness
-                if next_ms < watermark:
-                    self._do_what_is_due()
-                    next_ms = self._next_due()
-                if tick_ms is not None:
-                    self._say_time(tick_ms)
-            if kind is ImpressionHead or kind is Impression:
-                take_impression(event, position, record)  # type: ignore[arg-type]
-            elif kind is Feedback:
-                take_feedback(event, position, record)  # type: ignore[arg-type]
+            if event.time_ms > self.high:
+                self.high = event.time_ms
+                self.watermark = event.time_ms - self._settings.allowed_lateness_ms
+                self._do_what_is_due()
+                if self._settings.tick_ms is not None:
+                    self._say_time(self._settings.tick_ms)
+            if isinstance(event, ImpressionHead):
+                self._take_impression(event, position, record)
+            elif isinstance(event, Feedback):
+                self._take_feedback(event, position, record)
             else:
                 self._received -= 1  # a tick is no event
-            if fresh and fresh[0][0] < next_ms:
-                next_ms = fresh[0][0]
 
     def _refuse(self, position: int, reason: str, record: bytes) -> None:
         self.dead.append(DeadLetter(position, reason, record, self.high))
 
     def _say_time(self, tick_ms: int) -> None:
         tick = self.watermark // tick_ms
-        if tick > self._tick:
-            self._tick = tick
-            self.examples.append(JoinedExample(b"", 0.0, 0.0, tick * tick_ms, Kind.TICK, self._all))
+        if tick > self.tick:
+            self.tick = tick
+            self.examples.append(
+                JoinedExample(b"", 0.0, 0.0, tick * tick_ms, Kind.TICK, tuple(range(self._route.partitions)))
+            )
 
     # What is due
-
-    def _next_due(self) -> float:
-        listed = self._due[self._next][0] if self._next < len(self._due) else math.inf
-        return min(listed, self._fresh[0][0]) if self._fresh else listed
 
     def _do_what_is_due(self) -> None:
         """Do everything with a time before the watermark: what the state had and what this run added, in order."""
@@ -154,9 +177,9 @@ class JoinRun:
             else:
                 break
             time_ms, turn, name, _, payload = item
-            if turn is _CLOSE:
+            if turn is Turn.CLOSE:
                 self._close(payload)  # type: ignore[arg-type]
-            elif turn is _FORGET:
+            elif turn is Turn.FORGET:
                 self._forget(name, time_ms - self._kept_ms, payload is True)
             else:
                 self._do_feedback(name, payload)
@@ -210,7 +233,7 @@ class JoinRun:
 
     # Events
 
-    def _take_impression(self, event: Showing, position: int, record: bytes) -> None:
+    def _take_impression(self, event: ImpressionHead, position: int, record: bytes) -> None:
         name, time_ms = event.id, event.time_ms
         before = self._held.get(name)
         if type(before) is Shown:
@@ -231,11 +254,11 @@ class JoinRun:
         self._held[name] = self._shown[name] = shown
         self._waiting += 1
         if close_ms < self._end:
-            heappush(self._fresh, (close_ms, _CLOSE, name, None, shown))
+            heappush(self._fresh, (close_ms, Turn.CLOSE, name, None, shown))
             if close_ms + self._kept_ms < self._end:
-                heappush(self._fresh, (close_ms + self._kept_ms, _FORGET, name, None, False))
+                heappush(self._fresh, (close_ms + self._kept_ms, Turn.FORGET, name, None, False))
         if before is not None:
-            for orphan in sorted(before, key=answer_of):
+            for orphan in sorted(before, key=_answer_of):
                 self._settle(orphan)
                 self._answer(shown, orphan.answer, orphan.position, orphan.record)
 
@@ -244,6 +267,9 @@ class JoinRun:
         # A number minus itself is 0 unless it is infinite or none.
         if label - label != 0.0 or weight - weight != 0.0 or weight < 0.0:
             self._refuse(position, NO_NUMBER, record)
+            return
+        if event.id and not is_name(event.id):
+            self._refuse(position, NO_FEEDBACK_ID, record)
             return
         answer: Answer = (event.time_ms, event.id or "", label, weight)
         shown = self._held.get(name)
@@ -358,7 +384,9 @@ class JoinRun:
     # What comes of it
 
     def _learn(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
-        self.examples.append(JoinedExample(shown.record, label, weight, time_ms, _LEARN, shown.partitions))
+        self.examples.append(
+            JoinedExample(shown.record, label, weight, time_ms, Kind.LEARN, shown.partitions)
+        )
 
     def _take_back(self, shown: Shown, label: float, weight: float, time_ms: int) -> None:
         self.examples.append(
@@ -379,14 +407,13 @@ class JoinRun:
             corrected=before.corrected + self._corrected,
         )
 
-    def changes(self, position: int, settings: str) -> Changes:
+    def changed(self) -> Changed:
         """What the state is to keep."""
         waiting_for: dict[str, list[Orphan]] = {}
         for name in self._touched:
             held = self._held.get(name)
             waiting_for[name] = held if type(held) is list else []
-        return Changes(
-            Progress(position, self.high, self._tick, self.counts(), settings),
+        return Changed(
             shown=self._shown.values(),
             answered=[one for name, one in self._answered.items() if name not in self._shown],
             forgotten=self._forgotten,
@@ -398,18 +425,15 @@ class JoinRun:
         )
 
 
-def _ids_and_latest(events: Sequence[Heard | DataError], high_ms: int) -> tuple[set[str], int]:
+def _ids_and_latest(events: Sequence[EventHead | DataError], high_ms: int) -> tuple[set[str], int]:
     """The impressions that events are about, and the latest time there will be after them."""
     ids: set[str] = set()
     for event in events:
-        kind = type(event)
-        if kind is ImpressionHead or kind is Impression:
-            ids.add(event.id)  # type: ignore[union-attr, arg-type]
-        elif kind is Feedback:
-            ids.add(event.impression)  # type: ignore[union-attr]
-        elif kind is DataError:
+        if isinstance(event, DataError):
             continue
-        time_ms: int = event.time_ms  # type: ignore[union-attr]
-        if high_ms < time_ms < MAX_TIME_MS:
-            high_ms = time_ms
+        if isinstance(event, ImpressionHead):
+            ids.add(event.id)
+        elif isinstance(event, Feedback):
+            ids.add(event.impression)
+        high_ms = max(high_ms, event.time_ms)
     return ids, high_ms
