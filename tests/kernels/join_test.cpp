@@ -1,7 +1,7 @@
 // Drives the join of join_run.hpp without Python over random, partly damaged records, for sanitizers to watch: every
 // record lies in memory of its own, so that a byte beyond it is one too many.
 //
-//   join_test RUNS  prints how many rows, dead letters and refusals of a damaged state there were
+//   join_test RUNS  prints how many rows, dead letters and refusals of a damaged state there were, and the hash of an id
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -201,4 +201,5 @@ int main(int argc, char** argv) {
   Said said;
   for (int64_t left = argc > 1 ? std::atoll(argv[1]) : 100; left > 0; --left) stream(random, said);
   std::printf("%zu rows, %zu dead letters, %zu refused\n", said.rows, said.dead, said.refused);
+  std::printf("%zu\n", ById<int>().hash_function()("i1"));
 }

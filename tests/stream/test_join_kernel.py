@@ -249,3 +249,29 @@ def test_a_damaged_state_is_refused(table: Table, left: range) -> None:
         state.save(state.progress(), {table: Changes([], [(key, value[:size])])})
         with pytest.raises(DataError, match=r"the join's state: .*; join the log anew"):
             join.push(4, [*after, tick], state)
+
+
+def test_a_state_made_for_more_partitions_is_refused_and_left_as_it_was() -> None:
+    state, choices = MemoryJoinState(), JoinSettings(window_ms=10)
+    shown = [encode_event(Impression(f"i{n}", 1, {"user": f"u{n}"})) for n in range(9)]
+    Join(choices, route_by_entity({"per-user": "user"}, 8)).push(1, shown, state)
+    before = state.progress(), everything_in(state)
+    with pytest.raises(DataError, match="made for more partitions"):
+        Join(choices, route_by_entity({"per-user": "user"}, 2)).push(10, [encode_event(Tick(99))], state)
+    assert (state.progress(), everything_in(state)) == before
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_much_feedback_of_one_impression_is_given_up_in_part_before_it_comes(size: int) -> None:
+    early = [encode_event(Feedback("i", 10 + n % 7, 1.0)) for n in range(30)]
+    late = [encode_event(Feedback("i", 20 + n % 7, 2.0)) for n in range(30)]
+    events = [
+        *early,
+        encode_event(Tick(24)),
+        *late,
+        encode_event(Tick(27)),
+        encode_event(Impression("i", 26)),
+    ]
+    records = [*events, encode_event(Feedback("i", 27, 3.0)), encode_event(Tick(99))]
+    runs = [records[begin : begin + size] for begin in range(0, len(records), size)]
+    assert_same(JoinSettings(window_ms=10), Route(), runs)

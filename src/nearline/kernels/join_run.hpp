@@ -17,6 +17,7 @@
 
 #include "event_heads.hpp"
 #include "join_state.hpp"
+#include "name_table.hpp"
 
 namespace nearline {
 
@@ -52,6 +53,10 @@ struct Dead {
 struct Counted {
   int64_t received = 0, learned = 0, duplicate = 0, late = 0, unanswered = 0, waiting = 0, corrected = 0;
 };
+
+// Ids come from whoever sends events, so they are hashed with a secret: see name_table.hpp.
+template <typename T>
+using ById = std::unordered_map<std::string_view, T, NameHash>;
 
 class JoinRun {
  public:
@@ -201,14 +206,15 @@ class JoinRun {
       else put_feedback(entries, std::move(key), orphan.answer, orphan.record);
     }
     for (const auto& [name, held] : held_) {
-      if (held.is_touched && held.orphans.empty()) entries.index_gone.emplace_back(name);
-      if (!held.is_touched || held.orphans.empty()) continue;
+      if (!held.is_touched) continue;
       std::string value;
       for (const Orphan* orphan : held.orphans) {
+        if (orphan->is_settled) continue;
         put_big(value, orphan->due_ms);
         put_big(value, orphan->position);
       }
-      entries.index.emplace_back(name, std::move(value));
+      if (value.empty()) entries.index_gone.emplace_back(name);
+      else entries.index.emplace_back(name, std::move(value));
     }
     for (const Shown& shown : shown_) {
       if (shown.is_gone || !(shown.is_new || shown.is_changed)) continue;
@@ -227,7 +233,7 @@ class JoinRun {
  private:
   struct Held {
     Shown* shown = nullptr;
-    std::vector<Orphan*> orphans;    // those that wait for it while it has not come
+    std::vector<Orphan*> orphans;    // those that wait for it while it has not come, and those given up
     std::vector<int64_t> positions;  // of those that the state has, until they are linked
     bool is_expected = false;        // the index has its impression
     bool is_touched = false;
@@ -339,9 +345,7 @@ class JoinRun {
 
   void give_up(Orphan& orphan) {
     if (orphan.is_settled) return;
-    auto& waiting = held_.find(orphan.impression)->second.orphans;
-    waiting.erase(std::remove(waiting.begin(), waiting.end(), &orphan), waiting.end());
-    settle(orphan);
+    settle(orphan);  // what was waiting with it may be much, and is not looked through for each
     refuse(orphan.position, kNoImpression, orphan.record);
   }
 
@@ -417,6 +421,7 @@ class JoinRun {
              std::tuple_cat(b->answer.all(), std::tie(b->position));
     });
     for (Orphan* orphan : before) {
+      if (orphan->is_settled) continue;
       settle(*orphan);
       answer(shown, orphan->answer, orphan->position, orphan->record);
     }
@@ -541,8 +546,8 @@ class JoinRun {
   std::deque<Shown> shown_;
   std::deque<Orphan> orphans_;
   std::deque<Late> late_;
-  std::unordered_map<std::string_view, Held> held_;
-  std::unordered_map<std::string_view, Shown*> closing_;
+  ById<Held> held_;
+  ById<Shown*> closing_;
   std::unordered_map<int64_t, Orphan*> orphan_at_;
   std::vector<Due> due_;
   size_t next_ = 0;

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,16 @@ namespace nearline {
 struct HashKey {
   uint64_t first, second;
 };
+
+// The secret of this module's tables in this process.
+inline HashKey hash_key() {
+  static const HashKey key = [] {
+    std::random_device random;
+    const auto word = [&] { return static_cast<uint64_t>(random()) << 32 | random(); };
+    return HashKey{word(), word()};
+  }();
+  return key;
+}
 
 // SipHash-c-d: c rounds for each 8 bytes, d at the end.
 template <int c, int d>
@@ -55,6 +66,12 @@ uint64_t siphash(HashKey key, std::string_view text) {
   rounds(d);
   return v0 ^ v1 ^ v2 ^ v3;
 }
+
+// The same hash for tables of the standard library, whose own has no secret.
+struct NameHash {
+  HashKey key = hash_key();
+  size_t operator()(std::string_view name) const { return siphash<1, 3>(key, name); }
+};
 
 class NameTable {
  public:

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <new>
-#include <random>
 
 #include "buffers.hpp"
 #include "name_table.hpp"
@@ -11,21 +10,11 @@
 
 namespace nb = nanobind;
 using nearline::Array;
-using nearline::HashKey;
+using nearline::hash_key;
 using nearline::Names;
 using nearline::require_that;
 
 namespace {
-
-// The secret of this process's tables.
-HashKey hash_key() {
-  static const HashKey key = [] {
-    std::random_device random;
-    const auto word = [&] { return static_cast<uint64_t>(random()) << 32 | random(); };
-    return HashKey{word(), word()};
-  }();
-  return key;
-}
 
 // SipHash-2-4 of a text under a key of 16 bytes: what the hash is held to, by its authors' figures.
 uint64_t siphash_2_4(nb::bytes key, nb::bytes text) {

@@ -77,6 +77,7 @@ class Join:
         try:
             self._recall(run, state)
             run.take(first)
+            rows = run.rows()
         except ValueError as error:
             raise DataError(f"join: {error}; join the log anew into an empty folder") from error
         dead = [
@@ -91,7 +92,7 @@ class Join:
             Progress(first + len(records) - 1, *run.clock(), counts, self._written),
             {table: Changes(gone, put) for table, (gone, put) in changes},
         )
-        return Joined(run.rows(), dead, counts)
+        return Joined(rows, dead, counts)
 
     def _recall(self, run: Run, state: JoinState) -> None:
         """Give a run what it needs of the state: what falls due, and what its events are about."""
