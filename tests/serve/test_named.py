@@ -1,6 +1,7 @@
 """Bodies whose candidates have the same features, read in one pass: as the parser of all of JSON reads them, or not."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -225,3 +226,15 @@ def test_rows_that_are_not_alike_are_not_read(row):
         read_alike([good], BAG, ("a", "b"), out)
     with pytest.raises(ValueError, match="out"):
         read_json_alike([b"{}"], b'"b"', [b'"a"'], out)
+
+
+def test_names_of_large_requests_are_not_kept():
+    tracemalloc.start()
+    try:
+        for request in range(8):
+            keys = [f"{request}-{n}" for n in range(5000)]
+            assert read_named(body([[1.5] * len(keys)] * 4, keys).encode()) is not None
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2**20

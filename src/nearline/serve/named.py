@@ -18,6 +18,8 @@ from nearline.serve.request import Features, Name, PolicyChoice, RankRequest, Ti
 
 _LEAST: Final = 4
 """Candidates fewer than these are not worth it."""
+_MOST_KEPT: Final = 16 * 1024
+"""Names of features that take more bytes than these in a candidate are not kept for the next request."""
 
 
 @final
@@ -68,7 +70,8 @@ def read_named(body: bytes) -> tuple[RankRequest, CandidateMatrix] | None:
     keys = tuple(one)
     values = np.empty((len(found.candidates), len(keys)))
     rows = [candidate.features for candidate in found.candidates]
-    if bag in found.features or not read_json_alike(rows, *_strings(bag, keys), values):
+    strings = _kept_strings if len(rows[0]) <= _MOST_KEPT else _strings
+    if bag in found.features or not read_json_alike(rows, *strings(bag, keys), values):
         return None
     request = RankRequest(
         [],
@@ -88,7 +91,9 @@ def read_named(body: bytes) -> tuple[RankRequest, CandidateMatrix] | None:
     )
 
 
-@lru_cache(64)
 def _strings(bag: str, keys: tuple[str, ...]) -> tuple[bytes, list[bytes]]:
     """The names as they are written in JSON."""
     return msgspec.json.encode(bag), [msgspec.json.encode(key) for key in keys]
+
+
+_kept_strings: Final = lru_cache(64)(_strings)
