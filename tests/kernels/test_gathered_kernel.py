@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearline.kernels import _posterior
+from nearline.kernels._names import Names
 from nearline.posterior.blocks import pack
 
 FORMS = ("of all", "of each", "by entry")
@@ -168,3 +169,13 @@ table, number, values = np.array([1, 0, -1]), np.array([0, -1]), np.ones((3, 2))
 def test_arguments_that_do_not_fit_are_refused(changed):
     with pytest.raises(ValueError, match=r"."):
         _posterior.score_gathered(**(good() | changed))
+
+
+def test_an_effect_without_columns_is_refused() -> None:
+    names, beliefs, numbers, slots = Names(), np.ones(4), np.zeros(8), np.zeros(1, np.int64)
+    names.put("a", 0)
+    effect = ([], beliefs, beliefs, beliefs, 0, False, names, np.zeros(1, np.uint8), slots, None)
+    with pytest.raises(ValueError, match="has an intercept"):
+        _posterior.highest(
+            ["a"], [], None, slots, 0.0, [effect], numbers[:1], 0.0, slots.copy(), slots.copy(), numbers
+        )

@@ -67,6 +67,7 @@ struct Kept {
 
   Kept(nanobind::handle table_, nanobind::handle at_, int64_t count, int64_t columns) : table(table_, "kept"), at(at_, "at") {
     if (!table) return;
+    require_that(columns > 0, "an effect has an intercept");
     require_that(at.size() == count && table.size() % columns == 0, "kept: expected a place for each candidate");
     for (int64_t c = 0; c < count; ++c)
       require_that(at[c] >= -1 && at[c] < table.size() / columns, "at: out of range");
