@@ -1,5 +1,6 @@
 """Walking a stream: nothing is scored with what was not yet known, and waves come to the same as steps in time."""
 
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -105,6 +106,17 @@ class InTime:
 
     def plan(self, stream: Stream, begin: int, end: int) -> list[Step]:
         return steps_in_time(stream, begin, end)
+
+
+@brief
+@given(seed=seeds)
+def test_a_level_that_has_learned_nothing_scores_as_its_model_does(seed: int) -> None:
+    stream, model = drawn(seed)
+    film = model.random[1]
+    film = replace(film, prior=Gaussian(np.linspace(-1.0, 1.0, len(film.prior.mean)), film.prior.precision))
+    model = replace(model, random=(model.random[0], film))
+    found = OnlineLevel(stream, model).score(np.arange(len(stream)))
+    np.testing.assert_allclose(found, model.score(stream.examples).mean, rtol=1e-12)
 
 
 @brief

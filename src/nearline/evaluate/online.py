@@ -17,6 +17,7 @@ from nearline.model.game import GameModel, expected_response
 from nearline.posterior.evidence import aged
 from nearline.posterior.forgetting import Forgetting
 from nearline.posterior.gaussian import Gaussian
+from nearline.posterior.score import score_blocks
 from nearline.stream.effect_rows import EffectRows
 from nearline.stream.given_others import Observed
 from nearline.stream.known_table import KnownTable
@@ -50,7 +51,11 @@ class OnlineSettings:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Effect:
-    """One random effect of the stream: its rows, its rule, what is known, and what it contributed as served."""
+    """One random effect of the stream: its rows, its rule, what is known, and what it contributed as served.
+
+    `nobody` is the mean and variance that the prior gives each row, float64[n], 0 where it has an entity; None where
+    all have one.
+    """
 
     rows: EffectRows
     rule: Rule
@@ -60,6 +65,7 @@ class _Effect:
     learned: Bools
     mean: Floats
     variance: Floats
+    nobody: tuple[Floats, Floats] | None
 
 
 @final
@@ -104,6 +110,9 @@ class OnlineLevel:
             some = effect.rows.at(rows, time_ms)
             known = effect.known.take(some.entity)
             mean, spread = score(known, some.rows, effect.rule, some.time_ms, threads=self._threads)
+            if effect.nobody is not None:
+                mean += effect.nobody[0][rows]
+                spread += effect.nobody[1][rows]
             effect.mean[rows], effect.variance[rows] = mean, spread
             linear += mean
             variance += spread
@@ -192,9 +201,20 @@ def _effects(
             np.zeros(rows, dtype=bool),
             np.zeros(rows),
             np.zeros(rows),
+            _of_nobody(effect.rows, rules[effect.leader], rows),
         )
         for effect in shared.effects
     )
+
+
+def _of_nobody(of_effect: EffectRows, rule: Rule, rows: int) -> tuple[Floats, Floats] | None:
+    """What the prior says of rows without an entity, as a model scores them."""
+    index, features = of_effect.of_nobody()
+    if not len(index):
+        return None
+    mean, variance = np.zeros(rows), np.zeros(rows)
+    mean[index], variance[index] = score_blocks(features, rule.shared)
+    return mean, variance
 
 
 def _rule(model: GameModel, effect: RandomEffect, settings: OnlineSettings) -> Rule:

@@ -48,6 +48,14 @@ class EffectRows:
         )
         return Grouped(rows, entity, times)
 
+    def of_nobody(self) -> tuple[Ints, FeatureRows]:
+        """The rows that have no entity: their numbers, and themselves, in one group."""
+        index = np.flatnonzero(self.entity < 0)
+        indptr, indices, values = gather(self._indptr, self._indices, self._values, index)
+        start = np.array([0, len(index)], dtype=np.int64)
+        rows = FeatureRows(len(index), self.columns, start, indptr=indptr, indices=indices, values=values)
+        return index, rows
+
 
 def gather(indptr: Ints, indices: Columns, values: Floats, index: Ints) -> tuple[Ints, Columns, Floats]:
     """The rows numbered of a matrix in compressed rows, in that order."""
