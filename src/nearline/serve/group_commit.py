@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, final
 
 from nearline.errors import BusyError, LogError
 from nearline.events.log import EventLog
+from nearline.serve.logs import LOGGER
 
 Done: TypeAlias = Callable[[LogError | None], None]
 """Called once, from another thread: with None when the records are on disk, with the error if they are not there."""
@@ -97,7 +98,10 @@ class GroupCommit:
             with self._changed:
                 self._records -= sum(len(records) for records, _ in some)
             for _, done in some:
-                done(error)
+                try:
+                    done(error)
+                except Exception:  # noqa: BLE001 - whatever it is, the others wait too
+                    LOGGER.exception("what was to be done after an append failed")
 
     def _next(self) -> list[tuple[Sequence[bytes], Done]]:
         """What waits, up to a bound; nothing once it is closed and nothing waits."""
@@ -117,7 +121,15 @@ class GroupCommit:
             self._log.append(records)
         except LogError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - of a log that is not ours; whoever waits is told, and the next may do
+            return _told(error)
         self.appends += 1
         self.appended += len(records)
         self.append_seconds += perf_counter() - begin
         return None
+
+
+def _told(error: Exception) -> LogError:
+    failure = LogError(f"the event log failed: {error!r}")
+    failure.__cause__ = error
+    return failure
