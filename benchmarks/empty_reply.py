@@ -11,6 +11,8 @@ from typing import Any
 import uvicorn
 
 from benchmarks.under_load import SETTINGS, TASKSET
+from nearline.serve.server import uvicorn_config
+from nearline.serve.settings import ServerSettings
 
 REPLY = b"x" * 4_000
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(REPLY)).encode())]
@@ -37,19 +39,7 @@ def main() -> None:
     listening = socket.create_server(("127.0.0.1", 0), backlog=2_048)
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
-    config = uvicorn.Config(
-        empty,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-    )
+    config = uvicorn_config(empty, ServerSettings())
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -15,23 +15,11 @@
 #include <vector>
 
 #include "join_run.hpp"
+#include "random.hpp"
 
 using namespace nearline;
 
 namespace {
-
-// SplitMix64 (Steele, Lea and Flood 2014).
-struct Random {
-  uint64_t state;
-  uint64_t bits() {
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  int64_t below(int64_t n) { return static_cast<int64_t>(bits() % static_cast<uint64_t>(n)); }
-  bool chance(int64_t one_in) { return below(one_in) == 0; }
-};
 
 using Table = std::map<std::string, std::string>;
 

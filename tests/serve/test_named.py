@@ -14,7 +14,7 @@ from nearline.events import MemoryLog
 from nearline.kernels._features import read_alike, read_json_alike
 from nearline.serve import Scorer
 from nearline.serve.http import answered
-from nearline.serve.named import read_named
+from nearline.serve.named import _Request, read_named
 from nearline.serve.request import Candidate, RankRequest, decode
 from nearline.serve.service import Service
 
@@ -27,6 +27,10 @@ def body(values, keys=KEYS, **more):
         {"id": f"m{i}", "features": {BAG: dict(zip(keys, row, strict=True))}} for i, row in enumerate(values)
     ]
     return json.dumps({"candidates": candidates, **more}, ensure_ascii=False)
+
+
+def test_the_fields_are_those_of_a_request_in_their_order():
+    assert _Request.__struct_fields__ == RankRequest.__struct_fields__
 
 
 def plain(request):

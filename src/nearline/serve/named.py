@@ -32,7 +32,7 @@ class _Candidate(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 @final
 class _Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """A `RankRequest` of such candidates."""
+    """A `RankRequest` of such candidates: the same fields in the same order."""
 
     candidates: Annotated[list[_Candidate], Meta(min_length=_LEAST)]
     entities: dict[str, Name] = {}
@@ -73,19 +73,7 @@ def read_named(body: bytes) -> tuple[RankRequest, CandidateMatrix] | None:
     strings = _kept_strings if len(rows[0]) <= _MOST_KEPT else _strings
     if bag in found.features or not read_json_alike(rows, *strings(bag, keys), values):
         return None
-    request = RankRequest(
-        [],
-        found.entities,
-        found.features,
-        found.k,
-        found.policy,
-        found.id,
-        found.model,
-        found.offset,
-        found.time_ms,
-        found.resolves_ms,
-        found.deadline_ms,
-    )
+    request = RankRequest([], *msgspec.structs.astuple(found)[1:])
     return request, CandidateMatrix(
         [candidate.id for candidate in found.candidates], {bag: values}, {bag: keys}
     )

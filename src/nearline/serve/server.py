@@ -105,7 +105,7 @@ def serve(service: Service, settings: ServerSettings, stop: Stop, started: Calla
     gc.set_threshold(_COLLECT_AFTER)
     listening = _bound(settings)
     with _app(service, settings) as app:
-        server = uvicorn.Server(_uvicorn(app, settings))
+        server = uvicorn.Server(uvicorn_config(app, settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="nearline-http")
         thread.start()
         scheme = "http" if settings.certificate is None else "https"
@@ -149,7 +149,8 @@ def _bound(settings: ServerSettings) -> socket.socket:
         ) from error
 
 
-def _uvicorn(app: App, settings: ServerSettings) -> uvicorn.Config:
+def uvicorn_config(app: App, settings: ServerSettings) -> uvicorn.Config:
+    """How uvicorn serves it. Raises a `ConfigError` where the files of TLS cannot be used."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
